@@ -1,0 +1,10 @@
+//! Receives typed events and makes records of them.
+//!
+//! Knows nothing about sockets or SQL. Invariant: a record holds no literal of
+//! a statement and no value of a row.
+
+pub mod log;
+pub mod record;
+
+pub use log::Log;
+pub use record::Event;

@@ -1,0 +1,5 @@
+//! The typed events and their JSON form.
+
+/// Something that is recorded.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Event;

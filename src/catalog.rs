@@ -1,0 +1,210 @@
+//! What is in the upstream database: an immutable snapshot with an epoch.
+//!
+//! Knows nothing about policy or callers. Names are as Postgres stores them
+//! (folded and truncated); types are printed with their schema, so that no text
+//! built from a snapshot depends on a `search_path`.
+
+pub mod load;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+/// An object identifier of the upstream database.
+pub type Oid = u32;
+
+/// A relation's kind, from `pg_class.relkind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// `r`
+    Table,
+    /// `p`
+    PartitionedTable,
+    /// `v`
+    View,
+    /// `m`
+    MaterializedView,
+    /// `f`
+    ForeignTable,
+    /// `S`
+    Sequence,
+    /// `t`
+    Toast,
+    /// `c`
+    CompositeType,
+    /// `i`, `I`
+    Index,
+}
+
+/// What a type is, as far as a mask must know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TypeClass {
+    /// `text`, `varchar`, `name`
+    Text,
+    /// `bpchar`: trailing blanks do not count
+    Char,
+    /// `int2`
+    Int2,
+    /// `int4`
+    Int4,
+    /// `int8`
+    Int8,
+    /// `numeric`
+    Numeric,
+    /// `float4`
+    Float4,
+    /// `float8`
+    Float8,
+    /// `bool`
+    Bool,
+    /// `date`
+    Date,
+    /// `timestamp`
+    Timestamp,
+    /// `timestamptz`
+    Timestamptz,
+    /// `uuid`
+    Uuid,
+    /// `bytea`
+    Bytea,
+    /// `inet`
+    Inet,
+    /// `cidr`
+    Cidr,
+    /// `json`
+    Json,
+    /// `jsonb`
+    Jsonb,
+    /// A domain: its constraints can raise, so no mask is cast to it.
+    Domain,
+    /// Anything else: arrays, ranges, enums, composites, extensions' types.
+    Other,
+}
+
+/// A column, in attribute order; dropped ones are left out.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// `pg_attribute.attname`
+    pub name: Arc<str>,
+    /// `pg_attribute.attnum`
+    pub attnum: i16,
+    /// `pg_attribute.atttypid`
+    pub type_oid: Oid,
+    /// `pg_attribute.atttypmod`; -1 without
+    pub typmod: i32,
+    /// As `format_type` prints it with an empty `search_path`, typmod included:
+    /// `character varying(20)`, `public.citext`.
+    pub type_sql: Arc<str>,
+    /// What a mask may do with it.
+    pub class: TypeClass,
+    /// The collation as `"schema"."name"`, where it differs from the type's own.
+    pub collation: Option<Arc<str>>,
+    /// `GENERATED ALWAYS AS (…)`: COPY leaves these out.
+    pub generated: bool,
+}
+
+/// A relation of the upstream database.
+#[derive(Clone, Debug)]
+pub struct Relation {
+    /// `pg_class.oid`
+    pub oid: Oid,
+    /// Its schema's name
+    pub schema: Arc<str>,
+    /// `pg_class.relname`
+    pub name: Arc<str>,
+    /// What kind of relation it is.
+    pub kind: RelationKind,
+    /// In attribute order, without dropped ones.
+    pub columns: Vec<Column>,
+    /// Direct parents by inheritance or partitioning (`pg_inherits`).
+    pub parents: Vec<Oid>,
+    /// Whether it has children (`pg_class.relhassubclass`).
+    pub has_children: bool,
+    /// `pg_get_viewdef` with an empty `search_path`, for views and materialized
+    /// views.
+    pub definition: Option<Arc<str>>,
+}
+
+impl Relation {
+    /// `schema.name`, for messages and records (not quoted: not for SQL).
+    pub fn label(&self) -> String {
+        format!("{}.{}", self.schema, self.name)
+    }
+
+    /// The column of that name.
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.columns.iter().find(|column| &*column.name == name)
+    }
+
+    /// Whether it belongs to Postgres itself.
+    pub fn is_system(&self) -> bool {
+        matches!(
+            &*self.schema,
+            "pg_catalog" | "information_schema" | "pg_toast"
+        )
+    }
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Volatility {
+    /// Depends on its arguments alone.
+    Immutable,
+    /// May read the database.
+    Stable,
+    /// May do anything.
+    Volatile,
+}
+
+/// A function, aggregate, window function or procedure.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// `pg_proc.oid`
+    pub oid: Oid,
+    /// Its schema's name
+    pub schema: Arc<str>,
+    /// `pg_proc.proname`
+    pub name: Arc<str>,
+    /// `pg_proc.provolatile`
+    pub volatility: Volatility,
+    /// Written in C or part of the server, which only an administrator can add.
+    pub native: bool,
+}
+
+/// An immutable snapshot of the upstream's catalog.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    /// Increases by one with every refresh.
+    pub epoch: u64,
+    /// `server_version_num`, such as 150018.
+    pub version: u32,
+    /// All schemas this session may use, by name.
+    pub schemas: HashSet<Arc<str>>,
+    /// By OID.
+    pub relations: HashMap<Oid, Arc<Relation>>,
+    /// By schema, then name.
+    pub names: HashMap<Arc<str>, HashMap<Arc<str>, Oid>>,
+    /// Functions by name, over all schemas.
+    pub functions: HashMap<Arc<str>, Vec<Function>>,
+    /// Names of operators outside pg_catalog whose function is not native:
+    /// such an operator is arbitrary SQL.
+    pub foreign_operators: HashSet<Arc<str>>,
+    /// What `"$user"` in a search_path stands for.
+    pub session_user: Arc<str>,
+}
+
+impl Catalog {
+    /// The relation of that exact name.
+    pub fn relation(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
+        let oid = self.names.get(schema)?.get(name)?;
+        self.relations.get(oid)
+    }
+
+    /// Adds a relation under its name and OID.
+    pub fn insert(&mut self, relation: Relation) {
+        self.names
+            .entry(relation.schema.clone())
+            .or_default()
+            .insert(relation.name.clone(), relation.oid);
+        self.relations.insert(relation.oid, Arc::new(relation));
+    }
+}

@@ -1,0 +1,77 @@
+//! Turns credentials into a [`Principal`]. Nothing downstream asks how.
+//!
+//! Knows nothing about SQL, sessions or upstreams.
+
+pub mod scram;
+
+use std::sync::Arc;
+
+/// What kind of identity is asking.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// A person.
+    Human,
+    /// A program that decides for itself: an AI agent, a training job.
+    Agent,
+    /// A program that does one fixed thing.
+    Service,
+}
+
+impl Kind {
+    /// The kind's name in policy, tag and record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Human => "human",
+            Self::Agent => "agent",
+            Self::Service => "service",
+        }
+    }
+}
+
+/// How the principal proved who it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// SCRAM-SHA-256 against a stored verifier.
+    Scram,
+    /// SCRAM-SHA-256 bound to the TLS channel.
+    ScramPlus,
+}
+
+/// Somebody whose identity has been proved: there is no other way to make one
+/// than to authenticate (or, in tests, to name one).
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The unique name in `policies/identities.yaml`.
+    pub name: Arc<str>,
+    /// Human, agent or service.
+    pub kind: Kind,
+    /// The roles that policy gives this identity.
+    pub roles: Vec<Arc<str>>,
+    /// The human an agent answers to, if policy names one.
+    pub owner: Option<Arc<str>>,
+    /// The human on whose behalf the agent acts in this session.
+    pub on_behalf_of: Option<Box<Principal>>,
+    /// How it was proved.
+    pub method: Method,
+    /// Whether a second factor was proved.
+    pub mfa: bool,
+}
+
+impl Principal {
+    /// `kind:name`, as in the tag and the record: `agent:trainer`.
+    pub fn label(&self) -> String {
+        format!("{}:{}", self.kind.as_str(), self.name)
+    }
+}

@@ -1,0 +1,29 @@
+//! pgveil: an access proxy for Postgres datasets.
+//!
+//! A client connects as if to Postgres. pgveil knows who is asking, rewrites
+//! each query so that Postgres itself returns only what that identity may see,
+//! tags the query with the identity, and records what was seen.
+//!
+//! ```text
+//! client ⇄ listener ─ identity ─ session ─ sql ─ upstream ⇄ Postgres
+//!                        │          │       │
+//!                      policy     audit  catalog
+//! ```
+//!
+//! Each room's first lines say what it is for, what it knows nothing about and
+//! which invariant it holds. ARCHITECTURE.md maps invariants to the tests and
+//! types that hold them.
+
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod catalog;
+pub mod cli;
+pub mod config;
+pub mod error;
+pub mod identity;
+pub mod listener;
+pub mod policy;
+pub mod session;
+pub mod sql;
+pub mod upstream;

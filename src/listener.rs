@@ -1,0 +1,1 @@
+//! Accepts, negotiates TLS and startup, authenticates, within deadlines and limits.

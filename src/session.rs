@@ -1,0 +1,1 @@
+//! Joins the parts: owns what survives a statement. No other room imports it.

@@ -1,0 +1,190 @@
+//! Turns text into a [`Plan`] or a [`Denial`].
+//!
+//! Pure: no sockets, no clock, no I/O. Only this room constructs a [`Plan`],
+//! and `upstream` sends SQL only as a `Plan`, so that nothing reaches Postgres
+//! which was not decided here.
+
+use std::sync::Arc;
+
+use crate::catalog::{Catalog, Oid};
+use crate::error::{SqlState, Tell, Told};
+use crate::policy::{Action, Rights};
+
+/// Everything a plan depends on, besides the text.
+#[derive(Clone, Copy)]
+pub struct Context<'a> {
+    /// What the caller may do.
+    pub rights: &'a Rights,
+    /// What is in the database.
+    pub catalog: &'a Catalog,
+    /// The session's search_path, as set (may hold `$user`).
+    pub search_path: &'a [Arc<str>],
+}
+
+/// One statement, decided: the only thing that can be sent upstream as SQL.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    text: Arc<str>,
+    /// The statement's kind, as Postgres's command tag begins: `SELECT`,
+    /// `COPY`, `SET`, `DECLARE CURSOR`.
+    pub kind: &'static str,
+    /// What the statement needs to be allowed to do; none for session commands.
+    pub action: Option<Action>,
+    /// What it does to the session.
+    pub effect: Effect,
+    /// What it touches, for the record.
+    pub touched: Vec<RelationUse>,
+    /// The client's statement with its literals out.
+    pub normalized: Arc<str>,
+    /// Of `normalized`: equal for statements that differ in literals only.
+    pub fingerprint: u64,
+}
+
+impl Plan {
+    /// What goes to Postgres, without the tag comment.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// What a statement does to the session, beyond its result.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// Nothing.
+    None,
+    /// An empty statement: Postgres answers EmptyQueryResponse.
+    Empty,
+    /// BEGIN, START TRANSACTION.
+    Begin,
+    /// COMMIT, END.
+    Commit,
+    /// ROLLBACK, ABORT.
+    Rollback,
+    /// SAVEPOINT name.
+    Savepoint(Arc<str>),
+    /// ROLLBACK TO name.
+    RollbackTo(Arc<str>),
+    /// RELEASE name.
+    Release(Arc<str>),
+    /// SET search_path (folded names); `local` ends with the transaction.
+    /// `None`: back to the session's start value.
+    SearchPath {
+        /// The new value
+        path: Option<Vec<Arc<str>>>,
+        /// SET LOCAL
+        local: bool,
+    },
+    /// SET application_name: the claim; what is sent upstream keeps the
+    /// identity in front. `None`: RESET.
+    ApplicationName(Option<Arc<str>>),
+    /// RESET ALL.
+    ResetAll,
+    /// DISCARD ALL: also forgets prepared statements, cursors.
+    DiscardAll,
+    /// PREPARE name AS …: the inner statement's uses are in `touched`.
+    Prepare(Arc<str>),
+    /// EXECUTE name.
+    Execute(Arc<str>),
+    /// DEALLOCATE name; `None`: ALL.
+    Deallocate(Option<Arc<str>>),
+    /// DECLARE name CURSOR.
+    Declare(Arc<str>),
+    /// FETCH or MOVE from a cursor.
+    Fetch(Arc<str>),
+    /// CLOSE name; `None`: ALL.
+    CloseCursor(Option<Arc<str>>),
+    /// The catalog changes: refresh it when this completes.
+    Ddl,
+}
+
+/// A relation a statement touches, for the record.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct RelationUse {
+    /// `schema.name`
+    pub relation: Arc<str>,
+    /// Which columns, in which treatment, by which rule.
+    pub columns: Vec<ColumnUse>,
+    /// The rule of the row filter applied, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row_filter: Option<Arc<str>>,
+    /// Its OID, for the tripwire and for dependants.
+    #[serde(skip)]
+    pub oid: Oid,
+}
+
+/// A column a statement touches, for the record.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct ColumnUse {
+    /// Its name
+    pub column: Arc<str>,
+    /// `clear`, `mask:email`, `block`, `hide`
+    pub treatment: Arc<str>,
+    /// What it holds, if classified
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Arc<str>>,
+    /// The rule that decided
+    pub rule: Arc<str>,
+}
+
+/// Why a statement is refused.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Reason {
+    /// A rule of policy: 42501.
+    Policy,
+    /// Syntax or an object the proxy does not serve: 0A000.
+    Unsupported,
+    /// Not SQL: 42601.
+    Syntax,
+    /// The relation is not in the catalog: 42P01; the session may refresh the
+    /// catalog and ask again.
+    UnknownRelation,
+    /// A setting's value: 22023.
+    Setting,
+    /// Too deep or too large: 54001.
+    TooComplex,
+    /// The locks disagree about what was to be sent: a fault of ours, 42501 and
+    /// an alert.
+    Referee,
+}
+
+/// A refusal, with what a client may know of it.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[error("{message}")]
+pub struct Denial {
+    /// Its kind
+    pub reason: Reason,
+    /// One line: what and why
+    pub message: String,
+    /// The way out
+    pub hint: Option<String>,
+    /// What the statement would have touched, for the record.
+    pub touched: Vec<RelationUse>,
+    /// The statement with its literals out, if it could be parsed.
+    pub normalized: Option<Arc<str>>,
+}
+
+impl Tell for Denial {
+    fn tell(&self) -> Told {
+        let state = match self.reason {
+            Reason::Policy | Reason::Referee => SqlState::INSUFFICIENT_PRIVILEGE,
+            Reason::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
+            Reason::Syntax => SqlState::SYNTAX_ERROR,
+            Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
+            Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,
+            Reason::TooComplex => SqlState::STATEMENT_TOO_COMPLEX,
+        };
+        let told = Told::error(state, self.message.clone());
+        match &self.hint {
+            Some(hint) => told.hint(hint.clone()),
+            None => told,
+        }
+    }
+}
+
+/// Decides each statement of a message, in order.
+///
+/// # Errors
+/// The first denial refuses the whole message: nothing of it may run.
+pub fn plan(_text: &str, _context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> {
+    todo!()
+}
