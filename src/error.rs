@@ -21,6 +21,8 @@ impl SqlState {
     pub const SYNTAX_ERROR: Self = Self("42601");
     /// A relation that is not there, or that this caller may not know of.
     pub const UNDEFINED_TABLE: Self = Self("42P01");
+    /// A function that is not there.
+    pub const UNDEFINED_FUNCTION: Self = Self("42883");
     /// A prepared statement that is not there.
     pub const UNDEFINED_STATEMENT: Self = Self("26000");
     /// A cursor or portal that is not there.

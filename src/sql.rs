@@ -4,6 +4,20 @@
 //! and `upstream` sends SQL only as a `Plan`, so that nothing reaches Postgres
 //! which was not decided here.
 
+mod canonical;
+mod functions;
+pub(crate) mod names;
+mod query;
+mod referee;
+mod resolve;
+mod scan;
+mod session;
+pub mod settings;
+mod splice;
+mod statement;
+mod survey;
+mod system;
+
 use std::sync::Arc;
 
 use crate::catalog::{Catalog, Oid};
@@ -138,6 +152,8 @@ pub enum Reason {
     /// The relation is not in the catalog: 42P01; the session may refresh the
     /// catalog and ask again.
     UnknownRelation,
+    /// The function is not in the catalog: 42883.
+    UnknownFunction,
     /// A setting's value: 22023.
     Setting,
     /// Too deep or too large: 54001.
@@ -163,6 +179,28 @@ pub struct Denial {
     pub normalized: Option<Arc<str>>,
 }
 
+impl Denial {
+    fn new(reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            hint: None,
+            touched: Vec::new(),
+            normalized: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    fn touching(mut self, touched: Vec<RelationUse>) -> Self {
+        self.touched = touched;
+        self
+    }
+}
+
 impl Tell for Denial {
     fn tell(&self) -> Told {
         let state = match self.reason {
@@ -170,6 +208,7 @@ impl Tell for Denial {
             Reason::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
             Reason::Syntax => SqlState::SYNTAX_ERROR,
             Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
+            Reason::UnknownFunction => SqlState::UNDEFINED_FUNCTION,
             Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,
             Reason::TooComplex => SqlState::STATEMENT_TOO_COMPLEX,
         };
@@ -181,10 +220,57 @@ impl Tell for Denial {
     }
 }
 
-/// Decides each statement of a message, in order.
+/// One statement of a client's message, in Postgres's own words: not decided
+/// yet, and so not sendable.
+pub struct Statement {
+    canonical: canonical::Canonical,
+}
+
+/// Splits a message into its statements.
 ///
 /// # Errors
-/// The first denial refuses the whole message: nothing of it may run.
-pub fn plan(_text: &str, _context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> {
-    todo!()
+/// Where it is not SQL, or too large.
+pub fn statements(text: &str) -> Result<Vec<Statement>, Denial> {
+    guarded(|| {
+        let all = canonical::statements(text)?;
+        Ok(all
+            .into_iter()
+            .map(|canonical| Statement { canonical })
+            .collect())
+    })
+}
+
+impl Statement {
+    /// Decides it.
+    ///
+    /// # Errors
+    /// Why it is refused.
+    pub fn plan(&self, context: &Context<'_>) -> Result<Plan, Denial> {
+        guarded(|| statement::decide(&self.canonical, context))
+    }
+}
+
+/// The grammar's tree walk panics where it runs out of stack: that is a
+/// statement too deep to plan, not the end of the process.
+fn guarded<T>(work: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err(
+            Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
+                .hint("split it, or use a temporary table for the inner part"),
+        )
+    })
+}
+
+/// Sets the name that the upstream shows for the session: the identity, and what
+/// the client calls itself behind it.
+pub fn set_application_name(name: &str) -> Plan {
+    Plan {
+        text: format!("SET application_name TO '{}'", name.replace('\'', "''")).into(),
+        kind: "SET",
+        action: None,
+        effect: Effect::None,
+        touched: Vec::new(),
+        normalized: "SET".into(),
+        fingerprint: 0,
+    }
 }

@@ -1,0 +1,206 @@
+//! The door in: client text → canonical text, by Postgres's own grammar.
+//!
+//! Comments, escapes, continuations, dollar quotes and Unicode tricks end here:
+//! what goes on is what the grammar prints of its own tree. Knows nothing about
+//! policy or the catalog.
+
+use std::sync::Arc;
+
+use pg_raw_parse::{Node, Owned, StmtList, deparse, make, nodes, normalize, parse, walk};
+use ring::digest;
+
+use super::{Denial, Reason};
+
+/// The longest text that is planned, in bytes.
+pub(super) const MAX_TEXT: usize = 1 << 20;
+
+/// In front of a schema's name (or alone, without one) where the client wrote
+/// `ONLY`: sqlparser takes the keyword for a table's name, so the normal form
+/// on which both parsers agree carries it inside the name. A client that writes
+/// the mark itself says ONLY, no more.
+pub(super) const ONLY_MARK: &str = "\u{1}only ";
+
+/// One statement as Postgres's grammar prints it, with its tree.
+pub(super) struct Canonical {
+    pub(super) text: String,
+    tree: Owned<StmtList>,
+}
+
+impl Canonical {
+    /// Parses text that is canonical already, such as a view's definition.
+    pub(super) fn one(text: &str) -> Result<Self, Denial> {
+        let mut all = statements(text)?;
+        match (all.pop(), all.is_empty()) {
+            (Some(one), true) => Ok(one),
+            _ => Err(Denial::new(
+                Reason::Unsupported,
+                "more than one statement where one belongs",
+            )),
+        }
+    }
+
+    /// The statement's tree; its locations are bytes of `text`.
+    pub(super) fn node(&self) -> Node<'_> {
+        self.tree
+            .iter()
+            .next()
+            .map_or(Node::None, nodes::RawStmt::stmt)
+    }
+}
+
+/// Splits a message into canonical statements.
+pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
+    if text.len() > MAX_TEXT {
+        return Err(Denial::new(
+            Reason::TooComplex,
+            format!(
+                "statement of {} bytes is too large to plan (limit {MAX_TEXT})",
+                text.len()
+            ),
+        )
+        .hint("split the statement, or load the values with COPY"));
+    }
+    let tree = parse(text).map_err(|error| syntax(&error))?;
+    tree.iter().map(canonical).collect()
+}
+
+fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
+    let printed = if says_only(statement.stmt()) {
+        let marked = mark_only(statement);
+        deparse(&*marked).map_err(|error| syntax(&error))?
+    } else {
+        deparse(statement).map_err(|error| syntax(&error))?
+    };
+    let text = printed.as_str().to_owned();
+    let tree = parse(&text).map_err(|error| syntax(&error))?.into_inner();
+    if tree.len() != 1 {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            "statement has no canonical form",
+        ));
+    }
+    Ok(Canonical { text, tree })
+}
+
+/// Whether a query, or the query inside COPY, DECLARE …, says ONLY somewhere.
+fn says_only(node: Node<'_>) -> bool {
+    let mut only = false;
+    if let Some(query) = query_of(node) {
+        walk::walk(query, |node| {
+            if let Node::RangeVar(relation) = node {
+                only |= !relation.inh;
+            }
+        });
+    }
+    only
+}
+
+/// The query a statement consists of or wraps.
+pub(super) fn query_of(node: Node<'_>) -> Option<Node<'_>> {
+    match node {
+        Node::SelectStmt(_)
+        | Node::InsertStmt(_)
+        | Node::UpdateStmt(_)
+        | Node::DeleteStmt(_)
+        | Node::MergeStmt(_) => Some(node),
+        Node::CopyStmt(copy) => query_of(copy.query()),
+        Node::DeclareCursorStmt(declare) => query_of(declare.query()),
+        Node::PrepareStmt(prepare) => query_of(prepare.query()),
+        Node::ExplainStmt(explain) => query_of(explain.query()),
+        Node::CreateTableAsStmt(create) => query_of(create.query()),
+        _ => None,
+    }
+}
+
+fn mark_only(statement: &nodes::RawStmt) -> Owned<nodes::RawStmt> {
+    make::owned(|memory| {
+        let mut copy = memory.make_unique(statement);
+        let mut marker = Marker { memory };
+        pg_raw_parse::transform::Transform::transform_raw_stmt(&mut marker, copy.as_mut());
+        copy
+    })
+}
+
+struct Marker<'mem> {
+    memory: make::MemoryToken<'mem>,
+}
+
+impl<'mem> pg_raw_parse::transform::Transform<'mem> for Marker<'mem> {
+    fn transform_range_var<'mutref>(&mut self, mut node: nodes::RangeVarMut<'mem, 'mutref>) {
+        if !node.inh {
+            let marked = format!("{ONLY_MARK}{}", node.schemaname().unwrap_or_default());
+            node.set_schemaname(Some(self.memory.copy_string(&marked)));
+            node.set_inh(true);
+        }
+    }
+}
+
+/// A parser's error: what a client may hear is what Postgres would say.
+fn syntax(error: &pg_raw_parse::Error) -> Denial {
+    let text = error.to_string();
+    let text = text.strip_prefix("Invalid statement: ").unwrap_or(&text);
+    let text = text.strip_prefix("PG internal error: ").unwrap_or(text);
+    if text.contains("stack depth")
+        || text.contains("memory exhausted")
+        || text.contains("too large")
+    {
+        return Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
+            .hint("split it, or use a temporary table for the inner part");
+    }
+    Denial::new(Reason::Syntax, text.to_owned())
+}
+
+/// The statement with its literals out, and its fingerprint. Utility statements
+/// are named by their kind alone: their literals are not always constants.
+pub(super) fn normalized(canonical: &Canonical, kind: &str) -> (Arc<str>, u64) {
+    let text = match query_of(canonical.node()) {
+        Some(_) => normalize::normalize(&canonical.text).unwrap_or_else(|_| kind.to_owned()),
+        None => kind.to_owned(),
+    };
+    let text = text.replace(ONLY_MARK, "ONLY ");
+    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let first = digest
+        .as_ref()
+        .first_chunk::<8>()
+        .copied()
+        .unwrap_or_default();
+    (text.into(), u64::from_be_bytes(first))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn canonical(text: &str) -> String {
+        statements(text).unwrap().remove(0).text
+    }
+
+    #[test]
+    fn tricks_end_here() {
+        assert_eq!(canonical("select/* c */ 1 -- x"), "SELECT 1");
+        assert_eq!(canonical(r"select U&'d\0061t'"), "SELECT 'dat'");
+        assert_eq!(canonical("select $q$it's$q$"), "SELECT 'it''s'");
+        assert_eq!(canonical("table customers"), "SELECT * FROM customers");
+    }
+
+    #[test]
+    fn only_becomes_a_mark() {
+        let text = canonical("select * from only (public.t) x");
+        assert_eq!(text, format!("SELECT * FROM \"{ONLY_MARK}public\".t x"));
+        assert!(canonical("copy (select 1 from only t) to stdout").contains(ONLY_MARK));
+    }
+
+    #[test]
+    fn not_sql() {
+        let denial = statements("selec 1").err().unwrap();
+        assert_eq!(denial.reason, Reason::Syntax);
+        assert!(denial.message.contains("syntax error"), "{denial}");
+    }
+
+    #[test]
+    fn literals_are_out() {
+        let one = statements("select 'secret' where 1 = 2").unwrap().remove(0);
+        let (text, _) = normalized(&one, "SELECT");
+        assert!(!text.contains("secret"), "{text}");
+    }
+}

@@ -1,0 +1,369 @@
+//! Which functions may be called: default deny, by the catalog's own entry.
+//!
+//! An immutable function of pg_catalog computes from its arguments alone, and
+//! the arguments are masked already. One that may read the database (stable) or
+//! do anything (volatile) is allowed only if it stands in a list here. What
+//! lives outside pg_catalog is allowed only if policy names it.
+
+use crate::catalog::Volatility;
+
+use super::names::{effective_path, quote};
+use super::survey::FunctionSite;
+use super::{Context, Denial, Reason, settings};
+use crate::policy::Action;
+
+/// Stable or volatile, and yet neither reads rows nor changes anything that
+/// matters.
+const HARMLESS: &[&str] = &[
+    // Time, chance.
+    "age",
+    "clock_timestamp",
+    "date_part",
+    "date_trunc",
+    "extract",
+    "gen_random_uuid",
+    "generate_series",
+    "make_timestamptz",
+    "now",
+    "pg_sleep",
+    "pg_sleep_for",
+    "random",
+    "random_normal",
+    "setseed",
+    "statement_timestamp",
+    "timeofday",
+    "timezone",
+    "to_char",
+    "to_date",
+    "to_number",
+    "to_timestamp",
+    "transaction_timestamp",
+    "uuidv4",
+    "uuidv7",
+    "date_add",
+    "date_subtract",
+    // Text, arrays, JSON.
+    "array_sample",
+    "array_shuffle",
+    "array_to_json",
+    "array_to_string",
+    "concat",
+    "concat_ws",
+    "format",
+    "json_agg",
+    "json_agg_strict",
+    "json_build_array",
+    "json_build_object",
+    "json_object_agg",
+    "json_object_agg_strict",
+    "json_object_agg_unique",
+    "json_object_agg_unique_strict",
+    "json_populate_record",
+    "json_populate_recordset",
+    "json_to_record",
+    "json_to_recordset",
+    "jsonb_agg",
+    "jsonb_agg_strict",
+    "jsonb_build_array",
+    "jsonb_build_object",
+    "jsonb_object_agg",
+    "jsonb_object_agg_strict",
+    "jsonb_object_agg_unique",
+    "jsonb_object_agg_unique_strict",
+    "jsonb_path_exists_tz",
+    "jsonb_path_match_tz",
+    "jsonb_path_query_array_tz",
+    "jsonb_path_query_first_tz",
+    "jsonb_path_query_tz",
+    "jsonb_populate_record",
+    "jsonb_populate_recordset",
+    "jsonb_to_record",
+    "jsonb_to_recordset",
+    "pg_client_encoding",
+    "quote_literal",
+    "quote_nullable",
+    "regexp_split_to_table",
+    "row_to_json",
+    "string_to_table",
+    "to_json",
+    "to_jsonb",
+    "xml_is_well_formed",
+    // Text search.
+    "get_current_ts_config",
+    "json_to_tsvector",
+    "jsonb_to_tsvector",
+    "phraseto_tsquery",
+    "plainto_tsquery",
+    "to_tsquery",
+    "to_tsvector",
+    "ts_debug",
+    "ts_headline",
+    "ts_parse",
+    "ts_token_type",
+    "websearch_to_tsquery",
+    // Who and where.
+    "current_database",
+    "current_schema",
+    "current_schemas",
+    "getdatabaseencoding",
+    "inet_client_addr",
+    "inet_client_port",
+    "inet_server_addr",
+    "inet_server_port",
+    "pg_backend_pid",
+    "pg_conf_load_time",
+    "pg_is_in_recovery",
+    "pg_is_other_temp_schema",
+    "pg_jit_available",
+    "pg_my_temp_schema",
+    "pg_postmaster_start_time",
+    "pg_trigger_depth",
+    "version",
+    // Snapshots and transactions.
+    "pg_current_snapshot",
+    "pg_current_xact_id",
+    "pg_current_xact_id_if_assigned",
+    "pg_export_snapshot",
+    "txid_current",
+    "txid_current_if_assigned",
+    "txid_current_snapshot",
+    // Privileges and visibility of names.
+    "acldefault",
+    "has_any_column_privilege",
+    "has_column_privilege",
+    "has_database_privilege",
+    "has_foreign_data_wrapper_privilege",
+    "has_function_privilege",
+    "has_language_privilege",
+    "has_parameter_privilege",
+    "has_schema_privilege",
+    "has_sequence_privilege",
+    "has_server_privilege",
+    "has_table_privilege",
+    "has_tablespace_privilege",
+    "has_type_privilege",
+    "pg_collation_is_visible",
+    "pg_conversion_is_visible",
+    "pg_function_is_visible",
+    "pg_has_role",
+    "pg_opclass_is_visible",
+    "pg_operator_is_visible",
+    "pg_opfamily_is_visible",
+    "pg_statistics_obj_is_visible",
+    "pg_table_is_visible",
+    "pg_ts_config_is_visible",
+    "pg_ts_dict_is_visible",
+    "pg_ts_parser_is_visible",
+    "pg_ts_template_is_visible",
+    "pg_type_is_visible",
+    "row_security_active",
+    // Definitions, as psql, drivers and tools ask for them.
+    "col_description",
+    "format_type",
+    "obj_description",
+    "pg_available_extension_versions",
+    "pg_available_extensions",
+    "pg_char_to_encoding",
+    "pg_collation_for",
+    "pg_describe_object",
+    "pg_encoding_max_length",
+    "pg_encoding_to_char",
+    "pg_get_constraintdef",
+    "pg_get_expr",
+    "pg_get_function_arg_default",
+    "pg_get_function_arguments",
+    "pg_get_function_identity_arguments",
+    "pg_get_function_result",
+    "pg_get_indexdef",
+    "pg_get_keywords",
+    "pg_get_partition_constraintdef",
+    "pg_get_partkeydef",
+    "pg_get_publication_tables",
+    "pg_get_replica_identity_index",
+    "pg_get_ruledef",
+    "pg_get_serial_sequence",
+    "pg_get_statisticsobjdef",
+    "pg_get_statisticsobjdef_columns",
+    "pg_get_statisticsobjdef_expressions",
+    "pg_get_triggerdef",
+    "pg_get_userbyid",
+    "pg_get_viewdef",
+    "pg_identify_object",
+    "pg_index_column_has_property",
+    "pg_index_has_property",
+    "pg_indexam_has_property",
+    "pg_input_error_info",
+    "pg_input_is_valid",
+    "pg_options_to_table",
+    "pg_partition_ancestors",
+    "pg_partition_root",
+    "pg_partition_tree",
+    "pg_relation_is_publishable",
+    "pg_relation_is_updatable",
+    "pg_column_is_updatable",
+    "pg_column_size",
+    "pg_sequence_parameters",
+    "pg_tablespace_location",
+    "pg_timezone_abbrevs",
+    "pg_timezone_names",
+    "pg_typeof",
+    "shobj_description",
+    "to_regclass",
+    "to_regcollation",
+    "to_regnamespace",
+    "to_regoper",
+    "to_regoperator",
+    "to_regproc",
+    "to_regprocedure",
+    "to_regrole",
+    "to_regtype",
+    "to_regtypemod",
+];
+
+/// Sizes, estimates and bodies depend on what is stored: only for a caller who
+/// sees all of it.
+const WHERE_ALL_IS_CLEAR: &[&str] = &[
+    "pg_database_size",
+    "pg_get_functiondef",
+    "pg_get_function_sqlbody",
+    "pg_indexes_size",
+    "pg_relation_filenode",
+    "pg_relation_size",
+    "pg_table_size",
+    "pg_tablespace_size",
+    "pg_total_relation_size",
+];
+
+/// For a caller who may write.
+const FOR_WRITERS: &[&str] = &[
+    "currval",
+    "lastval",
+    "nextval",
+    "pg_advisory_lock",
+    "pg_advisory_lock_shared",
+    "pg_advisory_unlock",
+    "pg_advisory_unlock_all",
+    "pg_advisory_unlock_shared",
+    "pg_advisory_xact_lock",
+    "pg_advisory_xact_lock_shared",
+    "pg_try_advisory_lock",
+    "pg_try_advisory_lock_shared",
+    "pg_try_advisory_xact_lock",
+    "pg_try_advisory_xact_lock_shared",
+    "setval",
+];
+
+/// The schema that a call means, once it is allowed: the final text names it, so
+/// that no search_path decides which function runs.
+pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String, Denial> {
+    let candidates = context.catalog.functions.get(site.name.as_str());
+    let in_schema = |schema: &str| {
+        candidates.is_some_and(|all| all.iter().any(|function| &*function.schema == schema))
+    };
+    let schema = match &site.schema {
+        Some(schema) => schema.clone(),
+        None => match effective_path(context.search_path, context.catalog)
+            .into_iter()
+            .chain(["pg_catalog"])
+            .find(|schema| in_schema(schema))
+        {
+            Some(schema) => schema.to_owned(),
+            // Attribute notation (`ssn(c)`) and typing errors end here too.
+            None => return Err(unknown(site)),
+        },
+    };
+    match schema.as_str() {
+        _ if !in_schema(&schema) => Err(unknown(site)),
+        "pg_catalog" => builtin(site, context).map(|()| schema),
+        "information_schema" => Ok(schema),
+        _ if context.rights.trusts_function(&schema, &site.name) => Ok(schema),
+        _ => Err(Denial::new(
+            Reason::Policy,
+            format!("function {schema}.{} is not trusted by policy", site.name),
+        )
+        .hint(
+            "an administrator can list it under `functions` of the dataset in the classification",
+        )),
+    }
+}
+
+fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
+    let name = site.name.as_str();
+    let refused = |why: &str, hint: &str| {
+        Err(Denial::new(
+            Reason::Policy,
+            format!("function pg_catalog.{name} is not allowed: {why}"),
+        )
+        .hint(hint.to_owned()))
+    };
+    match name {
+        "current_setting" => return settings::readable(site.literal.as_deref()),
+        "set_config" => return settings::configurable(site.literal.as_deref()),
+        "pg_notify" => {
+            return match context.rights.allows(Action::Notify) {
+                Some(_) => Ok(()),
+                None => refused(
+                    "no grant allows notify",
+                    "ask for a grant with the action `notify`",
+                ),
+            };
+        }
+        _ => {}
+    }
+    if HARMLESS.contains(&name) {
+        return Ok(());
+    }
+    let immutable = context.catalog.functions.get(name).is_some_and(|all| {
+        all.iter()
+            .filter(|function| &*function.schema == "pg_catalog")
+            .all(|function| function.volatility == Volatility::Immutable)
+    });
+    if immutable {
+        return Ok(());
+    }
+    if WHERE_ALL_IS_CLEAR.contains(&name) {
+        return match context.rights.all_clear() {
+            true => Ok(()),
+            false => refused(
+                "its result depends on stored data that is masked for this role",
+                "count or sum over the relation itself instead",
+            ),
+        };
+    }
+    if FOR_WRITERS.contains(&name) {
+        return match context.rights.allows(Action::Write) {
+            Some(_) => Ok(()),
+            None => refused(
+                "no grant allows write",
+                "ask for a grant with the action `write`",
+            ),
+        };
+    }
+    refused(
+        "it can read or change more than its arguments",
+        "use plain SQL over the relations you may read",
+    )
+}
+
+fn unknown(site: &FunctionSite) -> Denial {
+    let schema = site
+        .schema
+        .as_ref()
+        .map_or_else(String::new, |schema| format!("{schema}."));
+    Denial::new(
+        Reason::UnknownFunction,
+        format!("function {schema}{} does not exist", site.name),
+    )
+    .hint(format!(
+        "if a column was meant, write it as relation.{}",
+        site.name
+    ))
+}
+
+/// What goes in front of an unqualified call.
+pub(super) fn prefix(schema: &str) -> String {
+    match schema {
+        "pg_catalog" => "pg_catalog.".to_owned(),
+        other => format!("{}.", quote(other)),
+    }
+}

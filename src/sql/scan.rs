@@ -1,0 +1,120 @@
+//! The scan: the subquery that stands for a governed relation.
+//!
+//! Knows nothing about the client's statement. Invariants (DESIGN: scan rules):
+//! all columns but hidden ones stay, in attribute order, each of its exact type,
+//! typmod and collation; a row filter is fenced by `OFFSET 0`, because an
+//! unfenced one is pulled up and the client's own expressions would run on
+//! hidden rows first.
+
+use crate::catalog::{Column, Relation, TypeClass};
+use crate::policy::{ColumnAccess, RelationAccess, Treatment};
+
+use super::canonical::Canonical;
+use super::names::{qualified, quote};
+use super::{Denial, Reason};
+
+/// What a statement asks of one scan.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Wants {
+    /// `ONLY`: without children.
+    pub(super) only: bool,
+    /// The statement names `ctid`.
+    pub(super) ctid: bool,
+}
+
+/// The canonical text of a scan: a SELECT, without parentheses.
+pub(super) fn table(
+    relation: &Relation,
+    access: &RelationAccess,
+    wants: Wants,
+) -> Result<String, Denial> {
+    let mut source = qualified(&relation.schema, &relation.name);
+    if wants.only {
+        source.insert_str(0, "ONLY ");
+    }
+    let filter = access.filter.as_ref().map(|filter| &*filter.sql);
+    build(relation, access, &source, filter, wants.ctid)
+}
+
+/// A scan of a view's (already governed) expansion, under the view's own masks.
+pub(super) fn view(
+    relation: &Relation,
+    access: &RelationAccess,
+    expansion: &str,
+) -> Result<String, Denial> {
+    let source = format!("({expansion}) AS {}", quote(&relation.name));
+    let filter = access.filter.as_ref().map(|filter| &*filter.sql);
+    build(relation, access, &source, filter, false)
+}
+
+fn build(
+    relation: &Relation,
+    access: &RelationAccess,
+    source: &str,
+    filter: Option<&str>,
+    ctid: bool,
+) -> Result<String, Denial> {
+    let mut outputs: Vec<String> = relation
+        .columns
+        .iter()
+        .zip(&access.columns)
+        .filter_map(|(column, access)| output(column, access))
+        .collect();
+    if ctid {
+        outputs.push("ctid".to_owned());
+    }
+    let mut text = format!("SELECT {} FROM {source}", outputs.join(", "));
+    if let Some(filter) = filter {
+        text.push_str(&format!(" WHERE ({filter}) OFFSET 0"));
+    }
+    // The referee compares what stands in the final text with this, so it has
+    // to be in the form that the grammar prints.
+    Canonical::one(&text)
+        .map(|canonical| canonical.text)
+        .map_err(|denial| {
+            Denial::new(
+                Reason::Referee,
+                format!(
+                    "the scan of {} could not be built: {}",
+                    relation.label(),
+                    denial.message
+                ),
+            )
+        })
+}
+
+/// How a column is really treated: a mask that cannot serve its type blocks it.
+pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
+    match &access.treatment {
+        Treatment::Mask(mask) if mask.expression(&quote(&column.name), column).is_none() => {
+            Treatment::Block
+        }
+        other => other.clone(),
+    }
+}
+
+fn output(column: &Column, access: &ColumnAccess) -> Option<String> {
+    let name = quote(&column.name);
+    match effective(column, access) {
+        Treatment::Clear => Some(name),
+        Treatment::Hide => None,
+        // Nobody reads it: a reference is refused before this text is sent. That
+        // it holds no value even so is what makes the refusal a courtesy and not
+        // a lock. A domain's constraint could raise on NULL: its base is text.
+        Treatment::Block if column.class == TypeClass::Domain => {
+            Some(format!("CAST(NULL AS pg_catalog.text) AS {name}"))
+        }
+        Treatment::Block => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
+        Treatment::Mask(mask) => {
+            let masked = mask.expression(&name, column)?;
+            let collate = column
+                .collation
+                .as_ref()
+                .map_or_else(String::new, |collation| format!(" COLLATE {collation}"));
+            Some(format!(
+                "CAST({masked} AS {}){collate} AS {name}",
+                column.type_sql
+            ))
+        }
+    }
+}
