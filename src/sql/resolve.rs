@@ -649,13 +649,17 @@ impl Visitor for Reader<'_> {
         }
         let written = scope.items.clone();
         self.scopes.push(scope);
-        if !matches!(statement, Statement::Query(_)) {
-            // What is written to is touched as a whole: its row passes by.
-            if let Some(target) = written.first() {
-                self.touch_all(target);
-            }
+        // What is written to is touched as a whole: its row passes by.
+        if let Some(target) = written.first() {
+            self.touch_all(target);
         }
-        ControlFlow::Continue(())
+        let returning = match statement {
+            Statement::Insert(insert) => &insert.returning,
+            Statement::Update(update) => &update.returning,
+            Statement::Delete(delete) => &delete.returning,
+            _ => &None,
+        };
+        self.wildcards(returning.as_deref().unwrap_or_default())
     }
 
     fn post_visit_statement(&mut self, statement: &Statement) -> Flow {
