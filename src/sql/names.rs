@@ -51,6 +51,26 @@ fn identifier_end(text: &str, start: usize) -> Option<usize> {
     Some(start + length)
 }
 
+/// The end of `( … )` that begins at a byte of canonical text, where quotes
+/// inside quotes are doubled.
+pub(super) fn parenthesis_end(text: &str, start: usize) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut quote = None;
+    for (at, byte) in text.bytes().enumerate().skip(start) {
+        match (quote, byte) {
+            (Some(open), _) if byte == open => quote = None,
+            (Some(_), _) => {}
+            (None, b'\'' | b'"') => quote = Some(byte),
+            (None, b'(') => depth += 1,
+            (None, b')') if depth == 1 => return Some(at + 1),
+            (None, b')') => depth = depth.checked_sub(1)?,
+            (None, _) if depth == 0 => return None,
+            (None, _) => {}
+        }
+    }
+    None
+}
+
 /// The schemas that an unqualified name is looked up in, in order: `pg_catalog`
 /// first unless the path itself names it.
 pub(super) fn effective_path<'a>(path: &'a [Arc<str>], catalog: &'a Catalog) -> Vec<&'a str> {
@@ -99,6 +119,13 @@ mod tests {
         assert_eq!(end("t.* from", 0), Some(1));
         assert_eq!(end(r#""open"#, 0), None);
         assert_eq!(end("(x)", 0), None);
+    }
+
+    #[test]
+    fn ends_of_parentheses() {
+        assert_eq!(parenthesis_end("f(1, ')', (2)) x", 1), Some(14));
+        assert_eq!(parenthesis_end("(open", 0), None);
+        assert_eq!(parenthesis_end("x()", 0), None);
     }
 
     #[test]

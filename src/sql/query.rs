@@ -12,7 +12,7 @@ use crate::catalog::{Relation, RelationKind};
 use crate::policy::{Action, RelationAccess, Treatment};
 
 use super::canonical::{Canonical, ONLY_MARK, query_of};
-use super::names::{lookup, name_end, qualified, quote};
+use super::names::{lookup, name_end, parenthesis_end, qualified, quote};
 use super::referee::{self, Decided};
 use super::resolve::{self, Reading};
 use super::scan::{self, Wants};
@@ -43,6 +43,8 @@ struct Reached<'c> {
     relation: &'c Arc<Relation>,
     /// None for Postgres's own relations.
     access: Option<RelationAccess>,
+    /// The bytes of its TABLESAMPLE clause.
+    sample: Option<(usize, usize)>,
     standing: Standing,
     /// What a view's expansion touches.
     beneath: Vec<RelationUse>,
@@ -83,7 +85,14 @@ fn govern_nested(
     let mut decided = Decided::default();
     let mut reached = Vec::new();
     for site in surveyed.relations.iter().filter(|site| !site.cte) {
-        reached.push(reach(site, &surveyed, context, &mut decided, depth)?);
+        reached.push(reach(
+            site,
+            canonical,
+            &surveyed,
+            context,
+            &mut decided,
+            depth,
+        )?);
     }
     let governed = reached
         .iter()
@@ -118,6 +127,7 @@ fn govern_nested(
 
 fn reach<'c>(
     site: &RelationSite,
+    canonical: &Canonical,
     surveyed: &Survey,
     context: &Context<'c>,
     decided: &mut Decided,
@@ -156,6 +166,7 @@ fn reach<'c>(
         only,
         relation,
         access: None,
+        sample: sample(site, &canonical.text, surveyed)?,
         standing: Standing::Clear,
         beneath: Vec::new(),
     };
@@ -198,6 +209,9 @@ fn reach<'c>(
                         let wants = Wants {
                             only,
                             ctid: ctid(surveyed)?,
+                            sample: reached
+                                .sample
+                                .and_then(|(start, end)| canonical.text.get(start..end)),
                         };
                         let text = scan::table(relation, &access, wants)?;
                         decided.scans.insert(text.clone());
@@ -221,6 +235,42 @@ fn reach<'c>(
     }
     reached.access = Some(access);
     Ok(reached)
+}
+
+/// Where the TABLESAMPLE clause of a relation stands.
+fn sample(
+    site: &RelationSite,
+    text: &str,
+    surveyed: &Survey,
+) -> Result<Option<(usize, usize)>, Denial> {
+    const KEYWORD: &str = "TABLESAMPLE ";
+    const REPEATABLE: &str = " REPEATABLE ";
+    let Some(found) = surveyed
+        .samples
+        .iter()
+        .find(|sample| sample.relation == site.start)
+    else {
+        return Ok(None);
+    };
+    let lost = || {
+        Denial::new(
+            Reason::Unsupported,
+            "TABLESAMPLE is served with constants only",
+        )
+    };
+    let start = found.method.checked_sub(KEYWORD.len()).ok_or_else(lost)?;
+    if !found.plain || text.get(start..found.method) != Some(KEYWORD) {
+        return Err(lost());
+    }
+    let arguments = name_end(text, found.method).ok_or_else(lost)?;
+    let mut end = parenthesis_end(text, arguments).ok_or_else(lost)?;
+    if text
+        .get(end..)
+        .is_some_and(|rest| rest.starts_with(REPEATABLE))
+    {
+        end = parenthesis_end(text, end + REPEATABLE.len()).ok_or_else(lost)?;
+    }
+    Ok(Some((start, end)))
 }
 
 /// A view is governed like the query it is.
@@ -612,6 +662,13 @@ fn edits(
             Standing::Scan(text) => format!("({text}) AS {}", quote(&one.site.name)),
         };
         edits.push(Edit { start, end, text });
+        if let (Standing::Scan(_), Some((start, end))) = (&one.standing, one.sample) {
+            edits.push(Edit {
+                start,
+                end,
+                text: String::new(),
+            });
+        }
     }
     for site in &surveyed.functions {
         let schema = functions::allow(site, context)?;

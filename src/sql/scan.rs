@@ -15,11 +15,13 @@ use super::{Denial, Reason};
 
 /// What a statement asks of one scan.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Wants {
+pub(super) struct Wants<'w> {
     /// `ONLY`: without children.
     pub(super) only: bool,
     /// The statement names `ctid`.
     pub(super) ctid: bool,
+    /// `TABLESAMPLE …`, which can follow a relation's name only.
+    pub(super) sample: Option<&'w str>,
 }
 
 /// The canonical text of a scan: a SELECT, without parentheses.
@@ -31,6 +33,10 @@ pub(super) fn table(
     let mut source = qualified(&relation.schema, &relation.name);
     if wants.only {
         source.insert_str(0, "ONLY ");
+    }
+    if let Some(sample) = wants.sample {
+        source.push(' ');
+        source.push_str(sample);
     }
     let filter = access.filter.as_ref().map(|filter| &*filter.sql);
     build(relation, access, &source, filter, wants.ctid)

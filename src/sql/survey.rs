@@ -64,6 +64,17 @@ pub(super) struct ColumnSite {
     pub(super) parts: Vec<String>,
 }
 
+/// `relation TABLESAMPLE method (…)`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SampleSite {
+    /// Byte offset of the relation's name.
+    pub(super) relation: usize,
+    /// Byte offset of the method's name.
+    pub(super) method: usize,
+    /// Whether its arguments are constants or parameters.
+    pub(super) plain: bool,
+}
+
 /// What a statement holds, by Postgres's grammar.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Survey {
@@ -71,6 +82,7 @@ pub(super) struct Survey {
     pub(super) functions: Vec<FunctionSite>,
     pub(super) columns: Vec<ColumnSite>,
     pub(super) operators: BTreeSet<String>,
+    pub(super) samples: Vec<SampleSite>,
     /// Names taken from a composite value: `(row).name`.
     pub(super) fields: Vec<String>,
     /// FOR UPDATE and its kin.
@@ -221,6 +233,10 @@ impl Walk<'_> {
             } else {
                 Recurse::Yes
             }),
+            Node::RangeTableSample(sample) => {
+                self.sample(sample)?;
+                Ok(Recurse::Yes)
+            }
             // Its relations are names of FROM items, not of relations.
             Node::LockingClause(_) => {
                 self.found.locks = true;
@@ -318,7 +334,6 @@ impl Walk<'_> {
             | Node::RangeFunction(_)
             | Node::RangeTableFunc(_)
             | Node::RangeTableFuncCol(_)
-            | Node::RangeTableSample(_)
             | Node::ResTarget(_)
             | Node::ReturningClause(_)
             | Node::ReturningOption(_)
@@ -384,6 +399,22 @@ impl Walk<'_> {
             schema,
             name,
             literal,
+        });
+        Ok(())
+    }
+
+    fn sample(&mut self, sample: &nodes::RangeTableSample) -> Result<(), Unknown> {
+        let Node::RangeVar(relation) = sample.relation() else {
+            return Err(Unknown(
+                "TABLESAMPLE of something other than a relation".into(),
+            ));
+        };
+        let constant =
+            |node: Node<'_>| matches!(node, Node::A_Const(_) | Node::ParamRef(_) | Node::None);
+        self.found.samples.push(SampleSite {
+            relation: offset(relation.location)?,
+            method: offset(sample.location)?,
+            plain: sample.args().iter().all(constant) && constant(sample.repeatable()),
         });
         Ok(())
     }

@@ -1,0 +1,64 @@
+-- The database that tests/rewrite and tests/leak run on.
+CREATE SCHEMA archive;
+CREATE EXTENSION IF NOT EXISTS pgcrypto SCHEMA public;
+
+CREATE TABLE public.customers (
+    id integer PRIMARY KEY,
+    full_name text NOT NULL,
+    email text,
+    ssn text,
+    phone varchar(20),
+    birth_date date,
+    salary numeric(10, 2),
+    notes text,
+    profile jsonb,
+    region text,
+    created_at timestamptz
+);
+CREATE TABLE archive.customers (id integer PRIMARY KEY, email text, ssn text);
+CREATE TABLE public.orders (
+    id integer PRIMARY KEY,
+    customer_id integer REFERENCES public.customers,
+    amount numeric(10, 2),
+    status text
+);
+CREATE TABLE public.events (id bigint, customer_id integer, kind text, ip inet, occurred_at timestamptz)
+    PARTITION BY RANGE (occurred_at);
+CREATE TABLE public.events_2025_01 PARTITION OF public.events
+    FOR VALUES FROM ('2025-01-01') TO ('2025-02-01');
+CREATE TABLE public.events_2025_02 PARTITION OF public.events
+    FOR VALUES FROM ('2025-02-01') TO ('2025-03-01');
+CREATE TABLE public.vips (note text) INHERITS (public.customers);
+CREATE TABLE public.secrets (id integer, word text);
+CREATE SEQUENCE public.tickets;
+
+CREATE VIEW public.customer_contacts AS SELECT id, full_name, email, phone FROM public.customers;
+CREATE VIEW public.customer_ids AS SELECT id, ssn FROM public.customers;
+CREATE VIEW public.order_totals AS SELECT customer_id, sum(amount) AS total FROM public.orders GROUP BY customer_id;
+CREATE VIEW public.contacts_of_buyers AS
+    SELECT c.*, t.total FROM public.customer_contacts c JOIN public.order_totals t ON t.customer_id = c.id;
+CREATE MATERIALIZED VIEW public.region_totals AS
+    SELECT region, count(*) AS n, max(salary) AS top FROM public.customers GROUP BY region;
+CREATE FUNCTION public.customer_card(integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT full_name || '' '' || ssn FROM public.customers WHERE id = $1';
+CREATE FUNCTION public.leak(public.orders) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT string_agg(ssn, '','') FROM public.customers';
+CREATE FUNCTION public.cents(numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT ($1 * 100)::bigint';
+CREATE FUNCTION public.peek(text, integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT ssn FROM public.customers WHERE id = $2';
+CREATE OPERATOR public.@@@ (FUNCTION = public.peek, LEFTARG = text, RIGHTARG = integer);
+
+INSERT INTO public.customers
+SELECT i, 'Person ' || i, 'person' || i || '@example.com', '123-45-' || (6000 + i), '+1 555 ' || (1000000 + i),
+       DATE '1970-01-01' + i * 37, 40000 + i * 13.37,
+       'call person' || i || '@example.com or 555-010-' || (1000 + i),
+       jsonb_build_object('mail', 'person' || i || '@example.com', 'n', i),
+       CASE i % 2 WHEN 0 THEN 'EU' ELSE 'US' END, TIMESTAMPTZ '2025-01-01 00:00:00+00' + i * INTERVAL '1 hour'
+FROM generate_series(1, 20) i;
+INSERT INTO archive.customers SELECT id, email, ssn FROM public.customers WHERE id <= 3;
+INSERT INTO public.orders SELECT i, 1 + i % 20, i * 1.5, CASE i % 3 WHEN 0 THEN 'open' ELSE 'paid' END FROM generate_series(1, 60) i;
+INSERT INTO public.events SELECT i, 1 + i % 20, 'view', ('10.1.' || i || '.7')::inet,
+       TIMESTAMPTZ '2025-01-05 00:00:00+00' + i * INTERVAL '1 day' FROM generate_series(1, 40) i;
+INSERT INTO public.secrets VALUES (1, 'tell nobody');
+REFRESH MATERIALIZED VIEW public.region_totals;
+ANALYZE;
