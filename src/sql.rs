@@ -55,6 +55,20 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// A plan that nobody decided on, for tests of what happens to plans.
+    #[cfg(test)]
+    pub(crate) fn forged(text: &str, kind: &'static str, effect: Effect) -> Self {
+        Self {
+            text: text.into(),
+            kind,
+            action: None,
+            effect,
+            touched: Vec::new(),
+            normalized: text.into(),
+            fingerprint: 0,
+        }
+    }
+
     /// What goes to Postgres, without the tag comment.
     pub fn text(&self) -> &str {
         &self.text
@@ -220,34 +234,27 @@ impl Tell for Denial {
     }
 }
 
-/// One statement of a client's message, in Postgres's own words: not decided
-/// yet, and so not sendable.
-pub struct Statement {
-    canonical: canonical::Canonical,
-}
-
-/// Splits a message into its statements.
+/// Splits a message into its statements, each as text that [`plan`] takes alone;
+/// none where the message holds white space and comments only.
 ///
 /// # Errors
 /// Where it is not SQL, or too large.
-pub fn statements(text: &str) -> Result<Vec<Statement>, Denial> {
-    guarded(|| {
-        let all = canonical::statements(text)?;
-        Ok(all
-            .into_iter()
-            .map(|canonical| Statement { canonical })
-            .collect())
-    })
+pub fn statements(text: &str) -> Result<Vec<Arc<str>>, Denial> {
+    guarded(|| canonical::split(text))
 }
 
-impl Statement {
-    /// Decides it.
-    ///
-    /// # Errors
-    /// Why it is refused.
-    pub fn plan(&self, context: &Context<'_>) -> Result<Plan, Denial> {
-        guarded(|| statement::decide(&self.canonical, context))
-    }
+/// Decides each statement of a message, in order, as if none had an effect on
+/// the next.
+///
+/// # Errors
+/// The first denial refuses the whole message: nothing of it may run.
+pub fn plan(text: &str, context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> {
+    guarded(|| {
+        let all = canonical::statements(text)?;
+        all.iter()
+            .map(|one| statement::decide(one, &context).map(Arc::new))
+            .collect()
+    })
 }
 
 /// The grammar's tree walk panics where it runs out of stack: that is a
@@ -263,8 +270,8 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
 
 /// Sets the name that the upstream shows for the session: the identity, and what
 /// the client calls itself behind it.
-pub fn set_application_name(name: &str) -> Plan {
-    Plan {
+pub fn set_application_name(name: &str) -> Arc<Plan> {
+    Arc::new(Plan {
         text: format!("SET application_name TO '{}'", name.replace('\'', "''")).into(),
         kind: "SET",
         action: None,
@@ -272,5 +279,5 @@ pub fn set_application_name(name: &str) -> Plan {
         touched: Vec::new(),
         normalized: "SET".into(),
         fingerprint: 0,
-    }
+    })
 }

@@ -48,8 +48,41 @@ impl Canonical {
     }
 }
 
+/// Splits a message into its statements' own texts.
+pub(super) fn split(text: &str) -> Result<Vec<Arc<str>>, Denial> {
+    let tree = parsed(text)?;
+    if tree.len() == 1 {
+        return Ok(vec![text.into()]);
+    }
+    let piece = |statement: &nodes::RawStmt| {
+        let start = usize::try_from(statement.stmt_location).ok()?;
+        // A length of 0 means up to the end.
+        let length = usize::try_from(statement.stmt_len).ok()?;
+        let end = if length == 0 {
+            text.len()
+        } else {
+            start.checked_add(length)?
+        };
+        text.get(start..end).map(Arc::from)
+    };
+    tree.iter()
+        .map(|statement| {
+            piece(statement).ok_or_else(|| {
+                Denial::new(
+                    Reason::Unsupported,
+                    "a statement could not be told from the next",
+                )
+            })
+        })
+        .collect()
+}
+
 /// Splits a message into canonical statements.
 pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
+    parsed(text)?.iter().map(canonical).collect()
+}
+
+fn parsed(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
     if text.len() > MAX_TEXT {
         return Err(Denial::new(
             Reason::TooComplex,
@@ -60,8 +93,7 @@ pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
         )
         .hint("split the statement, or load the values with COPY"));
     }
-    let tree = parse(text).map_err(|error| syntax(&error))?;
-    tree.iter().map(canonical).collect()
+    parse(text).map_err(|error| syntax(&error))
 }
 
 fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
@@ -195,6 +227,15 @@ mod tests {
         let denial = statements("selec 1").err().unwrap();
         assert_eq!(denial.reason, Reason::Syntax);
         assert!(denial.message.contains("syntax error"), "{denial}");
+    }
+
+    #[test]
+    fn pieces_of_a_message() {
+        let pieces = split("select 1; /* x */ select ';' ;; select 3 -- end").unwrap();
+        let texts: Vec<_> = pieces.iter().map(|piece| piece.trim().to_owned()).collect();
+        assert_eq!(texts, ["select 1", "/* x */ select ';'", "select 3 -- end"]);
+        assert!(split(" -- nothing").unwrap().is_empty());
+        assert_eq!(&*split("select 1;").unwrap()[0], "select 1;");
     }
 
     #[test]
