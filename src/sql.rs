@@ -7,6 +7,7 @@
 mod canonical;
 mod functions;
 pub(crate) mod names;
+mod pushdown;
 mod query;
 mod referee;
 mod resolve;

@@ -19,7 +19,7 @@ use super::scan::{self, Wants};
 use super::splice::{Edit, apply};
 use super::statement::Kind;
 use super::survey::{self, FunctionSite, RelationSite, Role, Survey};
-use super::{ColumnUse, Context, Denial, Reason, RelationUse, functions, system};
+use super::{ColumnUse, Context, Denial, Reason, RelationUse, functions, pushdown, system};
 
 /// Views inside views, at most.
 const VIEW_DEPTH: usize = 16;
@@ -107,6 +107,9 @@ fn govern_nested(
         (Err(_), false) => None,
         (Err(why), true) => return Err(unread(&why, &reached)),
     };
+    if let Some(reading) = &reading {
+        push_down(&mut reached, canonical, &surveyed, reading, &mut decided)?;
+    }
     let touched = touched(&reached, reading.as_ref());
     blocked(&reached, &touched)?;
     let edits = edits(canonical, &surveyed, &reached, reading.as_ref(), context)
@@ -206,14 +209,7 @@ fn reach<'c>(
                     if access.is_clear() {
                         decided.clear.insert(key);
                     } else {
-                        let wants = Wants {
-                            only,
-                            ctid: ctid(surveyed)?,
-                            sample: reached
-                                .sample
-                                .and_then(|(start, end)| canonical.text.get(start..end)),
-                        };
-                        let text = scan::table(relation, &access, wants)?;
+                        let text = table(&reached, &access, canonical, surveyed, &[])?;
                         decided.scans.insert(text.clone());
                         reached.standing = Standing::Scan(text);
                     }
@@ -235,6 +231,72 @@ fn reach<'c>(
     }
     reached.access = Some(access);
     Ok(reached)
+}
+
+fn table(
+    reached: &Reached<'_>,
+    access: &RelationAccess,
+    canonical: &Canonical,
+    surveyed: &Survey,
+    inside: &[String],
+) -> Result<String, Denial> {
+    let wants = Wants {
+        only: reached.only,
+        ctid: ctid(surveyed)?,
+        sample: reached
+            .sample
+            .and_then(|(start, end)| canonical.text.get(start..end)),
+        inside,
+    };
+    scan::table(reached.relation, access, wants)
+}
+
+/// Copies the client's harmless conditions into the fences.
+fn push_down(
+    reached: &mut [Reached<'_>],
+    canonical: &Canonical,
+    surveyed: &Survey,
+    reading: &Reading,
+    decided: &mut Decided,
+) -> Result<(), Denial> {
+    let fenced = |one: &Reached<'_>| {
+        one.access
+            .as_ref()
+            .is_some_and(|access| access.filter.is_some())
+    };
+    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(fenced)) else {
+        return Ok(());
+    };
+    let open = |site: usize, name: &str| {
+        reached
+            .iter()
+            .find(|one| one.site.start == site && fenced(one))
+            .is_some_and(|one| {
+                let columns = one
+                    .relation
+                    .columns
+                    .iter()
+                    .zip(one.access.iter().flat_map(|access| &access.columns));
+                columns
+                    .filter(|(column, _)| &*column.name == name)
+                    .any(|(column, access)| {
+                        access.treatment.is_clear() && pushdown::comparable(column.class)
+                    })
+            })
+    };
+    let inside = pushdown::conditions(query, &reading.bound, &open);
+    for one in reached.iter_mut() {
+        let (Some(conditions), Some(access)) = (inside.get(&one.site.start), one.access.clone())
+        else {
+            continue;
+        };
+        if matches!(one.standing, Standing::Scan(_)) && one.relation.kind != RelationKind::View {
+            let text = table(one, &access, canonical, surveyed, conditions)?;
+            decided.scans.insert(text.clone());
+            one.standing = Standing::Scan(text);
+        }
+    }
+    Ok(())
 }
 
 /// Where the TABLESAMPLE clause of a relation stands.

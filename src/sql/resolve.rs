@@ -35,6 +35,9 @@ pub(super) struct Reading {
     /// `schema.relation.column`: first byte, the byte after `schema.`, and the
     /// relation's first byte.
     pub(super) long: Vec<(usize, usize, usize)>,
+    /// References to a column of a relation named in the same SELECT, and to
+    /// nothing else.
+    pub(super) bound: super::pushdown::Bound,
     /// References that certainly mean a column, so never a function in
     /// attribute notation.
     pub(super) certain: BTreeSet<usize>,
@@ -59,6 +62,11 @@ impl Reading {
                 .long
                 .into_iter()
                 .map(|(start, after, site)| (start + by, after + by, site + by))
+                .collect(),
+            bound: self
+                .bound
+                .into_iter()
+                .map(|(at, (site, name))| (at + by, (site + by, name)))
                 .collect(),
             certain: self.certain.into_iter().map(|at| at + by).collect(),
         }
@@ -464,6 +472,7 @@ impl Reader<'_> {
             return ControlFlow::Continue(());
         }
         self.found.columns.insert(start);
+        self.bind(start, parts);
         match parts {
             [name] => self.bare(&name.value),
             [refname, column] => match self.dotted(None, &refname.value, &column.value) {
@@ -492,6 +501,41 @@ impl Reader<'_> {
             _ => return stop("a reference of more than three parts"),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Notes what a reference is bound to, if the innermost scope leaves no doubt.
+    fn bind(&mut self, start: usize, parts: &[Ident]) {
+        let Some(scope) = self.scopes.last() else {
+            return;
+        };
+        let (refname, column) = match parts {
+            [column] => (None, &column.value),
+            [refname, column] => (Some(&refname.value), &column.value),
+            _ => return,
+        };
+        let mut items = scope
+            .items
+            .iter()
+            .filter(|item| refname.is_none_or(|refname| item.refname == *refname));
+        let holds = |item: &Item| {
+            item.columns
+                .as_ref()
+                .is_none_or(|all| all.iter().any(|(name, _)| name == column))
+        };
+        let (Some(item), None) = (
+            items.by_ref().find(|item| holds(item)),
+            items.find(|item| holds(item)),
+        ) else {
+            return;
+        };
+        let stored = item
+            .columns
+            .iter()
+            .flatten()
+            .find(|(name, _)| name == column);
+        if let (Some(site), Some((_, stored))) = (item.site, stored) {
+            self.found.bound.insert(start, (site, stored.clone()));
+        }
     }
 
     fn wildcards(&mut self, items: &[SelectItem]) -> Flow {

@@ -22,6 +22,8 @@ pub(super) struct Wants<'w> {
     pub(super) ctid: bool,
     /// `TABLESAMPLE …`, which can follow a relation's name only.
     pub(super) sample: Option<&'w str>,
+    /// Conditions of the client's that may run inside the fence.
+    pub(super) inside: &'w [String],
 }
 
 /// The canonical text of a scan: a SELECT, without parentheses.
@@ -39,7 +41,7 @@ pub(super) fn table(
         source.push_str(sample);
     }
     let filter = access.filter.as_ref().map(|filter| &*filter.sql);
-    build(relation, access, &source, filter, wants.ctid)
+    build(relation, access, &source, filter, wants)
 }
 
 /// A scan of a view's (already governed) expansion, under the view's own masks.
@@ -50,7 +52,7 @@ pub(super) fn view(
 ) -> Result<String, Denial> {
     let source = format!("({expansion}) AS {}", quote(&relation.name));
     let filter = access.filter.as_ref().map(|filter| &*filter.sql);
-    build(relation, access, &source, filter, false)
+    build(relation, access, &source, filter, Wants::default())
 }
 
 fn build(
@@ -58,7 +60,7 @@ fn build(
     access: &RelationAccess,
     source: &str,
     filter: Option<&str>,
-    ctid: bool,
+    wants: Wants<'_>,
 ) -> Result<String, Denial> {
     let mut outputs: Vec<String> = relation
         .columns
@@ -66,12 +68,16 @@ fn build(
         .zip(&access.columns)
         .filter_map(|(column, access)| output(column, access))
         .collect();
-    if ctid {
+    if wants.ctid {
         outputs.push("ctid".to_owned());
     }
     let mut text = format!("SELECT {} FROM {source}", outputs.join(", "));
     if let Some(filter) = filter {
-        text.push_str(&format!(" WHERE ({filter}) OFFSET 0"));
+        text.push_str(&format!(" WHERE ({filter})"));
+        for condition in wants.inside {
+            text.push_str(&format!(" AND ({condition})"));
+        }
+        text.push_str(" OFFSET 0");
     }
     // The referee compares what stands in the final text with this, so it has
     // to be in the form that the grammar prints.

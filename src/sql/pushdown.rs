@@ -1,0 +1,187 @@
+//! Conditions that may run inside a row filter's fence.
+//!
+//! The fence keeps the client's expressions off hidden rows, and the index with
+//! them. A comparison of a clear column of a built-in type with a constant or a
+//! parameter can tell nothing: it cannot raise and calls nothing of the
+//! client's, so a copy of it goes inside, where Postgres can use the index. The
+//! original stays where it was.
+//!
+//! Invariant: only comparisons that are false for NULL are copied, so that it
+//! does not matter whether the relation stands on the nullable side of a join.
+
+use std::collections::{BTreeMap, HashMap};
+
+use pg_raw_parse::walk::{Recurse, walk_manual};
+use pg_raw_parse::{Node, deparse, make, nodes};
+
+use crate::catalog::TypeClass;
+
+use super::names::quote;
+
+/// A column reference that certainly means a column of a relation named in the
+/// same SELECT: by the reference's byte, the relation's byte and the column.
+pub(super) type Bound = BTreeMap<usize, (usize, String)>;
+
+/// Whether comparing values of this class with each other can neither raise nor
+/// call anything but Postgres's own code.
+pub(super) fn comparable(class: TypeClass) -> bool {
+    match class {
+        TypeClass::Text
+        | TypeClass::Int2
+        | TypeClass::Int4
+        | TypeClass::Int8
+        | TypeClass::Numeric
+        | TypeClass::Float4
+        | TypeClass::Float8
+        | TypeClass::Bool
+        | TypeClass::Date
+        | TypeClass::Timestamp
+        | TypeClass::Timestamptz
+        | TypeClass::Uuid => true,
+        TypeClass::Char
+        | TypeClass::Bytea
+        | TypeClass::Inet
+        | TypeClass::Cidr
+        | TypeClass::Json
+        | TypeClass::Jsonb
+        | TypeClass::Domain
+        | TypeClass::Other => false,
+    }
+}
+
+/// The copies that may go inside, by the relation's byte.
+pub(super) fn conditions(
+    query: Node<'_>,
+    bound: &Bound,
+    open: &dyn Fn(usize, &str) -> bool,
+) -> HashMap<usize, Vec<String>> {
+    let mut found: HashMap<usize, Vec<String>> = HashMap::new();
+    let mut visit = |node: Node<'_>| {
+        if let Node::SelectStmt(select) = node {
+            for condition in conjuncts(select.where_clause()) {
+                if let Some((site, text)) = copy(condition, bound, open) {
+                    found.entry(site).or_default().push(text);
+                }
+            }
+        }
+    };
+    visit(query);
+    walk_manual::<()>(query, |node| {
+        visit(node);
+        Recurse::yes()
+    });
+    found
+}
+
+fn conjuncts(condition: Node<'_>) -> Vec<Node<'_>> {
+    match condition {
+        Node::BoolExpr(all) if all.boolop == nodes::BoolExprType::AND_EXPR => {
+            all.args().iter().flat_map(conjuncts).collect()
+        }
+        Node::None => Vec::new(),
+        one => vec![one],
+    }
+}
+
+fn copy(
+    condition: Node<'_>,
+    bound: &Bound,
+    open: &dyn Fn(usize, &str) -> bool,
+) -> Option<(usize, String)> {
+    let Node::A_Expr(expression) = condition else {
+        return None;
+    };
+    let operator = operator(expression)?;
+    let Node::ColumnRef(column) = expression.lexpr() else {
+        return None;
+    };
+    let (site, name) = bound.get(&usize::try_from(column.location).ok()?)?;
+    if !open(*site, name) {
+        return None;
+    }
+    let column = quote(name);
+    let compare = |operator: &str, value: Node<'_>| {
+        Some(format!(
+            "{column} OPERATOR(pg_catalog.{operator}) {}",
+            constant(value)?
+        ))
+    };
+    let text = match (expression.kind, expression.rexpr()) {
+        (nodes::A_Expr_Kind::AEXPR_OP, value) => compare(operator, value)?,
+        (nodes::A_Expr_Kind::AEXPR_IN, Node::NodeList(values)) if operator == "=" => values
+            .iter()
+            .map(|value| compare("=", value))
+            .collect::<Option<Vec<_>>>()?
+            .join(" OR "),
+        (nodes::A_Expr_Kind::AEXPR_BETWEEN, Node::NodeList(bounds)) => {
+            let (low, high) = (bounds.get(0)?, bounds.get(1)?);
+            format!("{} AND {}", compare(">=", low)?, compare("<=", high)?)
+        }
+        _ => return None,
+    };
+    Some((*site, text))
+}
+
+fn operator<'e>(expression: &'e nodes::A_Expr) -> Option<&'e str> {
+    let mut name = expression.name().iter().filter_map(Node::as_str);
+    match (name.next()?, name.next()) {
+        (operator @ ("=" | "<" | ">" | "<=" | ">=" | "BETWEEN"), None) => Some(operator),
+        _ => None,
+    }
+}
+
+/// The text of a constant or parameter, by the grammar's own printing.
+fn constant(node: Node<'_>) -> Option<String> {
+    let plain = |node: Node<'_>| match node {
+        Node::A_Const(value) => !value.isnull,
+        Node::ParamRef(_) => true,
+        _ => false,
+    };
+    let servable = match node {
+        Node::TypeCast(cast) => plain(cast.arg()) && built_in(cast.type_name()),
+        other => plain(other),
+    };
+    if !servable {
+        return None;
+    }
+    let statement = make::owned(|memory| {
+        let value = memory.make_unique(node);
+        let target = memory.make_res_target(None, memory.empty(), value);
+        let mut select = memory.make_node::<nodes::SelectStmt>();
+        select.as_mut().set_target_list(memory.make_list(&[target]));
+        select
+    });
+    let printed = deparse(&*statement).ok()?;
+    printed
+        .as_str()
+        .strip_prefix("SELECT ")
+        .map(|text| format!("({text})"))
+}
+
+fn built_in(name: Option<&nodes::TypeName>) -> bool {
+    let Some(name) = name else { return false };
+    let mut parts = name
+        .names()
+        .iter()
+        .map(|part| part.sval().unwrap_or_default());
+    let last = match (parts.next(), parts.next()) {
+        (Some("pg_catalog"), Some(last)) | (Some(last), None) => last,
+        _ => return false,
+    };
+    matches!(
+        last,
+        "bool"
+            | "date"
+            | "float4"
+            | "float8"
+            | "int2"
+            | "int4"
+            | "int8"
+            | "numeric"
+            | "text"
+            | "timestamp"
+            | "timestamptz"
+            | "uuid"
+            | "varchar"
+    )
+}
