@@ -276,13 +276,20 @@ async fn connection<A: Accept>(
     let deadline = Instant::now() + door.handshake_timeout;
     // Only speed depends on it.
     let _nodelay = tcp.set_nodelay(true);
-    let greeting = handshake::greet(tcp, peer, door.tls.as_ref(), door.plaintext);
+    let greeting = handshake::greet(tcp, door.tls.as_ref());
     let greeting = tokio::select! {
         greeting = timeout_at(deadline, greeting) => greeting,
         () = stopped(&mut shutdown) => return,
     };
     match greeting {
-        Ok(Ok(Greeting::Cancel { pid, secret })) => accept.cancel(pid, &secret).await,
+        Ok(Ok(Greeting::Cancel { pid, secret })) => {
+            if timeout_at(deadline, accept.cancel(pid, &secret))
+                .await
+                .is_err()
+            {
+                tracing::debug!(%peer, "a cancel request took too long");
+            }
+        }
         Ok(Ok(Greeting::Start(started))) => {
             session(*started, peer, &door, &*accept, shutdown, deadline).await;
         }
@@ -305,7 +312,9 @@ async fn session<A: Accept>(
         startup,
     } = started;
     let slot = door.sessions.clone().try_acquire_owned();
-    let outcome = if slot.is_err() {
+    let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
+        Err(Refused::Plaintext(peer.ip().to_canonical()))
+    } else if slot.is_err() {
         Err(Refused::TooMany(door.max_connections))
     } else {
         let endpoint = match (&tls, &door.tls) {

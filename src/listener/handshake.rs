@@ -5,7 +5,6 @@
 //! not depend on whether the name is known.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 
@@ -15,7 +14,6 @@ use tokio::net::TcpStream;
 use super::startup::{Opening, Startup};
 use super::tls::{ALPN, Tls, TlsInfo};
 use super::{Identities, Refused, Stream, message};
-use crate::config::Plaintext;
 use crate::identity::Principal;
 use crate::identity::scram::{self, MockKey, Scram, ScramError};
 use crate::identity::verifier::Verifier;
@@ -57,12 +55,7 @@ pub(super) struct Ended {
 }
 
 /// Negotiates encryption and reads the startup message.
-pub(super) async fn greet(
-    tcp: TcpStream,
-    peer: SocketAddr,
-    tls: Option<&Tls>,
-    plaintext: Plaintext,
-) -> Result<Greeting, Ended> {
+pub(super) async fn greet(tcp: TcpStream, tls: Option<&Tls>) -> Result<Greeting, Ended> {
     let silent = |why| Ended {
         stream: None,
         tls: None,
@@ -111,9 +104,6 @@ pub(super) async fn greet(
             // libpq before 17 sends these in plain text whatever the session's
             // encryption, and nothing is answered.
             Ok(Opening::Cancel { pid, secret }) => return Ok(Greeting::Cancel { pid, secret }),
-            Ok(Opening::Start(_)) if info.is_none() && !plaintext.serves(peer.ip()) => {
-                Refused::Plaintext(peer.ip().to_canonical())
-            }
             Ok(Opening::Start(startup)) => {
                 return Ok(Greeting::Start(Box::new(Started {
                     stream,

@@ -446,7 +446,7 @@ async fn plain_text_is_refused_where_it_is_not_served() {
         &proxy.psql("user=analyst sslmode=prefer", PASSWORD).await,
         "human:analyst ScramPlus",
     );
-    proxy.refusals(&[(None, "28000")]);
+    proxy.refusals(&[(Some("analyst"), "28000")]);
 }
 
 #[test]
