@@ -1,6 +1,65 @@
 //! The command line: a file per subcommand.
+//!
+//! Knows nothing about what a subcommand does. A subcommand is a struct of its
+//! arguments with a `run`; its result is the process's.
 
-/// Runs the command line.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+mod identity;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An access proxy for Postgres datasets: masks at the scan by who is asking, and
+/// records what was seen
+#[derive(Debug, Parser)]
+#[command(name = "pgveil", version, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Each in its own file.
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Make what policies/identities.yaml holds
+    #[command(subcommand)]
+    Identity(identity::Identity),
+}
+
+/// Runs the command line: 0 if it succeeded, 1 if it failed, 2 if it was not
+/// understood.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // A closed standard error has nobody to tell.
+            let _printed = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    match run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pgveil: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), Box<dyn Error>> {
+    match command {
+        Command::Identity(identity) => identity.run(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

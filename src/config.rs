@@ -1,1 +1,458 @@
-//! `pgveil.yaml` → [`Config`].
+//! `pgveil.yaml` → [`Config`]: what an operator writes.
+//!
+//! Knows nothing about policy or what the values are used for. Invariants: a
+//! [`Config`] is complete and consistent, its paths do not depend on the working
+//! directory, and it holds no secret: those are named by environment variable or
+//! file ([`SecretRef`]) and read when they are needed.
+
+mod duration;
+mod fault;
+mod secret;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use fault::{ConfigError, nearest};
+pub use secret::{Secret, SecretError, SecretRef};
+
+/// The configuration of `pgveil serve`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where clients connect.
+    #[serde(default)]
+    pub listen: Listen,
+    /// The folder of policy files, relative to this file's.
+    #[serde(default = "default_policies")]
+    pub policies: PathBuf,
+    /// What callers name as database, and where it lives.
+    pub datasets: BTreeMap<String, Dataset>,
+    /// Where records go.
+    #[serde(default)]
+    pub audit: Audit,
+    /// How the proxy speaks of itself.
+    #[serde(default)]
+    pub log: Log,
+    /// How long sessions may go on after the signal to end, such as `30s`.
+    #[serde(
+        default = "default_shutdown_timeout",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub shutdown_timeout: Duration,
+}
+
+/// Where and how clients connect.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// An address and port such as `127.0.0.1:6432` or `[::]:6432`, or a list.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub address: Vec<SocketAddr>,
+    /// Who is served without TLS.
+    pub plaintext: Plaintext,
+    /// The server's certificate; without it there is no TLS.
+    pub tls: Option<ServerTls>,
+    /// How long a client may take until it is authenticated, such as `10s`.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub handshake_timeout: Duration,
+    /// How many sessions there may be at a time.
+    pub max_connections: NonZeroUsize,
+}
+
+/// Who is served without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Plaintext {
+    /// Clients on this machine.
+    #[default]
+    Loopback,
+    /// Everybody: only where the network itself is trusted.
+    Anywhere,
+    /// Nobody.
+    Never,
+}
+
+impl Plaintext {
+    /// Whether a client at that address is served without TLS.
+    pub fn serves(self, peer: IpAddr) -> bool {
+        match self {
+            Self::Loopback => peer.to_canonical().is_loopback(),
+            Self::Anywhere => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// The server's certificate and key, in PEM.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    /// The file of the certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+}
+
+/// One database behind the proxy.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// Where it lives and how to get in.
+    pub upstream: Upstream,
+    /// The key of `hash` masks, at least 16 bytes; required where policy uses them.
+    /// Another key makes other pseudonyms.
+    pub mask_key: Option<SecretRef>,
+    /// What it is: `production`, `staging`; for the record.
+    pub environment: Option<String>,
+    /// Whether the upstream role may be a superuser, past which Postgres itself
+    /// checks nothing.
+    #[serde(default)]
+    pub allow_superuser: bool,
+    /// How often its catalog is read anew, such as `5m`.
+    #[serde(
+        default = "default_catalog_refresh",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub catalog_refresh: Duration,
+}
+
+/// A Postgres server, and the proxy's own role there.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// A host name or IP address, or the absolute path of the folder that holds
+    /// its Unix socket.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// The database.
+    pub dbname: String,
+    /// The proxy's role: one of least privilege.
+    pub user: String,
+    /// Its password, by reference: `{ env: NAME }` or `{ file: path }`.
+    pub password: Option<SecretRef>,
+    /// How the way there is encrypted. Must be said for a host that is not this
+    /// machine.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl Upstream {
+    /// The folder of its Unix socket, if it is one.
+    pub fn socket_dir(&self) -> Option<&Path> {
+        self.host.starts_with('/').then(|| Path::new(&self.host))
+    }
+
+    /// How the way there is encrypted: unless it is said, not at all by Unix
+    /// socket, and if the server can on this machine.
+    pub fn tls_mode(&self) -> TlsMode {
+        match &self.tls {
+            Some(tls) => tls.mode,
+            None if self.socket_dir().is_some() => TlsMode::Disable,
+            None => TlsMode::Prefer,
+        }
+    }
+
+    fn is_this_machine(&self) -> bool {
+        self.socket_dir().is_some()
+            || self.host == "localhost"
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// As libpq's `sslmode`.
+    pub mode: TlsMode,
+    /// The file of certificates to trust, in PEM; required to verify.
+    pub ca: Option<PathBuf>,
+}
+
+/// As libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// In plain text.
+    Disable,
+    /// Encrypted if the server can.
+    Prefer,
+    /// Encrypted, to whoever answers.
+    Require,
+    /// By a certificate that `ca` vouches for.
+    VerifyCa,
+    /// And that names the host.
+    VerifyFull,
+}
+
+/// Where records go.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Audit {
+    /// The file they are appended to, one JSON object a line.
+    pub file: PathBuf,
+}
+
+/// How the proxy speaks of itself, on standard error.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// How much.
+    pub level: LogLevel,
+}
+
+/// For people or for programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines to read.
+    #[default]
+    Pretty,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what looks wrong.
+    Warn,
+    /// And what happens.
+    #[default]
+    Info,
+    /// And why.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl LogLevel {
+    /// The level's name, as filters take it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// With file, line and a suggestion, for the first fault found.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            std::fs::read_to_string(path).map_err(|source| ConfigError::read(path, &source))?;
+        let folder = match path.parent() {
+            Some(folder) if folder != Path::new("") => folder,
+            _ => Path::new("."),
+        };
+        let folder =
+            std::path::absolute(folder).map_err(|source| ConfigError::read(path, &source))?;
+        Self::parse(&text, &folder).map_err(|error| error.in_file(path))
+    }
+
+    /// Reads a text; relative paths in it start from `base`.
+    ///
+    /// # Errors
+    /// As [`Config::load`], without the file.
+    pub fn parse(text: &str, base: &Path) -> Result<Self, ConfigError> {
+        let mut config: Self =
+            serde_saphyr::from_str(text).map_err(|error| ConfigError::yaml(&error))?;
+        config.check()?;
+        for path in config.paths() {
+            *path = base.join(&*path);
+        }
+        Ok(config)
+    }
+
+    /// What the file may hold, as a JSON schema.
+    pub fn schema() -> schemars::Schema {
+        schemars::schema_for!(Self)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |what: String| Err(ConfigError::value(what));
+        if self.datasets.is_empty() {
+            return wrong("`datasets` is empty: name at least one".into());
+        }
+        let listen = &self.listen;
+        if listen.address.is_empty() {
+            return wrong("`listen.address` is empty: name at least one".into());
+        }
+        if listen.handshake_timeout.is_zero() {
+            return wrong("`listen.handshake_timeout` must be more than 0s".into());
+        }
+        if listen.plaintext == Plaintext::Never && listen.tls.is_none() {
+            return wrong(
+                "`listen.plaintext` is never and `listen.tls` is missing: nobody could connect"
+                    .into(),
+            );
+        }
+        let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
+        if let Some(address) = listen.address.iter().find(|address| {
+            loopback_only && !address.ip().is_unspecified() && !address.ip().is_loopback()
+        }) {
+            return wrong(format!(
+                "`listen.address` {address} serves other machines, which need `listen.tls` (or \
+                 `plaintext: anywhere`)"
+            ));
+        }
+        self.datasets.iter().try_for_each(|(name, dataset)| {
+            dataset
+                .check()
+                .map_err(|what| ConfigError::value(format!("`datasets.{name}` {what}")))
+        })
+    }
+
+    fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let tls = self.listen.tls.iter_mut();
+        let datasets = self.datasets.values_mut().flat_map(|dataset| {
+            let upstream = &mut dataset.upstream;
+            let secrets = [dataset.mask_key.as_mut(), upstream.password.as_mut()];
+            secrets
+                .into_iter()
+                .flatten()
+                .filter_map(SecretRef::path_mut)
+                .chain(upstream.tls.as_mut().and_then(|tls| tls.ca.as_mut()))
+        });
+        [&mut self.policies, &mut self.audit.file]
+            .into_iter()
+            .chain(tls.flat_map(|tls| [&mut tls.certificate, &mut tls.key]))
+            .chain(datasets)
+    }
+}
+
+impl Dataset {
+    fn check(&self) -> Result<(), String> {
+        let upstream = &self.upstream;
+        for (name, value) in [
+            ("host", &upstream.host),
+            ("dbname", &upstream.dbname),
+            ("user", &upstream.user),
+        ] {
+            if value.is_empty() || value.contains('\0') {
+                return Err(format!("`upstream.{name}` is empty or holds a zero byte"));
+            }
+        }
+        if upstream.port == 0 {
+            return Err("`upstream.port` must not be 0".into());
+        }
+        if self.catalog_refresh.is_zero() {
+            return Err("`catalog_refresh` must be more than 0s".into());
+        }
+        match &upstream.tls {
+            None if !upstream.is_this_machine() => Err(format!(
+                "must say how `{}` is reached: `upstream.tls: {{ mode: verify-full, ca: ca.pem }}`, \
+                 or `{{ mode: disable }}` where the network itself is trusted",
+                upstream.host
+            )),
+            Some(tls) => {
+                let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
+                if verifies && tls.ca.is_none() {
+                    Err(
+                        "`upstream.tls.ca` is missing: the certificates to verify by, such as \
+                         /etc/ssl/certs/ca-certificates.crt"
+                            .into(),
+                    )
+                } else if tls.mode != TlsMode::Disable && upstream.socket_dir().is_some() {
+                    Err("`upstream.tls` is not for Unix sockets".into())
+                } else {
+                    Ok(())
+                }
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            plaintext: Plaintext::default(),
+            tls: None,
+            handshake_timeout: Duration::from_secs(10),
+            max_connections: NonZeroUsize::MIN.saturating_add(999),
+        }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self {
+            file: "audit/records.jsonl".into(),
+        }
+    }
+}
+
+fn default_policies() -> PathBuf {
+    "policies".into()
+}
+
+fn default_shutdown_timeout() -> Duration {
+    Duration::from_secs(30)
+}
+
+fn default_catalog_refresh() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+fn default_port() -> u16 {
+    5432
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected an address and port, or a list of them"
+)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SocketAddr>, D::Error> {
+    let words = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(word) => vec![word],
+        OneOrMany::Many(words) => words,
+    };
+    words
+        .iter()
+        .map(|word| {
+            word.parse().map_err(|_| {
+                serde::de::Error::custom(format!(
+                    "`{word}` is not an IP address and port such as 127.0.0.1:6432"
+                ))
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;

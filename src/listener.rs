@@ -1,1 +1,400 @@
-//! Accepts, negotiates TLS and startup, authenticates, within deadlines and limits.
+//! Accepts connections, negotiates TLS and startup with exact reads, has each
+//! client prove who it is, and hands it over; within deadlines and limits, and
+//! drained on shutdown.
+//!
+//! Knows nothing about sessions, SQL or upstreams: whoever serves the clients
+//! implements [`Accept`]. Invariant: a [`Client`] has been authenticated, and no
+//! byte of its stream has been read that came after its authentication.
+
+mod endpoint;
+mod handshake;
+pub mod options;
+mod refused;
+mod startup;
+mod stream;
+#[cfg(test)]
+mod tests;
+pub mod tls;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout_at};
+
+pub use options::parse_options;
+pub use refused::Refused;
+pub use startup::Protocol;
+pub use stream::Stream;
+pub use tls::{Tls, TlsInfo};
+
+use crate::config::{Listen, Plaintext};
+use crate::error::{Tell as _, Told};
+use crate::identity::scram::{MockKey, ScramError};
+use crate::identity::{Method, Principal};
+use crate::policy::Policy;
+use handshake::{Ended, Greeting, Started, one_line};
+
+/// An authenticated client: AuthenticationOk has been sent; ParameterStatus,
+/// BackendKeyData and ReadyForQuery have not.
+#[derive(Debug)]
+pub struct Client {
+    /// Its bytes, from its first query on.
+    pub stream: Stream,
+    /// Where it connects from.
+    pub peer: SocketAddr,
+    /// How it is encrypted, if it is.
+    pub tls: Option<TlsInfo>,
+    /// What is spoken: decides the length of the cancel key.
+    pub protocol: Protocol,
+    /// The settings it starts with, lower-case names, `options` included; without
+    /// `user`, `database`, `replication` and `_pq_.` options.
+    pub parameters: BTreeMap<String, String>,
+    /// The name it logged in by.
+    pub user: String,
+    /// What it named as database, by default its own name.
+    pub dataset: String,
+    /// Who it is.
+    pub principal: Principal,
+    /// Becomes `true` when the session is to end at the next good moment.
+    pub shutdown: watch::Receiver<bool>,
+}
+
+/// A connection that ended before it became a session, for the record.
+#[derive(Debug)]
+pub struct Refusal<'a> {
+    /// Where it came from.
+    pub peer: SocketAddr,
+    /// How it was encrypted, if it was.
+    pub tls: Option<&'a TlsInfo>,
+    /// Who it claimed to be, if it came that far.
+    pub user: Option<&'a str>,
+    /// What it asked for, if it came that far.
+    pub dataset: Option<&'a str>,
+    /// What it called itself.
+    pub application_name: Option<&'a str>,
+    /// What it was told.
+    pub told: Told,
+    /// Why, for the log.
+    pub why: &'a Refused,
+}
+
+/// Who exists: what authentication needs to know of policy.
+pub trait Identities: Send + Sync {
+    /// The stored verifier of a name.
+    fn verifier(&self, name: &str) -> Option<&str>;
+    /// The principal of a name that has been proved.
+    fn principal(&self, name: &str, method: Method) -> Option<Principal>;
+}
+
+impl Identities for Policy {
+    fn verifier(&self, name: &str) -> Option<&str> {
+        self.verifier(name)
+    }
+
+    fn principal(&self, name: &str, method: Method) -> Option<Principal> {
+        self.principal(name, method)
+    }
+}
+
+/// Serves the clients that the listener lets in.
+pub trait Accept: Send + Sync + 'static {
+    /// A snapshot of who exists.
+    type Identities: Identities;
+
+    /// The identities in force now: one snapshot serves one authentication.
+    fn identities(&self) -> Arc<Self::Identities>;
+
+    /// Serves a client until it or the session ends.
+    fn serve(&self, client: Client) -> impl Future<Output = ()> + Send;
+
+    /// A CancelRequest: whoever has the secret may cancel; nothing is answered.
+    fn cancel(&self, pid: i32, secret: &[u8]) -> impl Future<Output = ()> + Send;
+
+    /// A connection is refused, before its client hears of it.
+    fn refused(&self, refusal: &Refusal<'_>);
+}
+
+/// Why the listener cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// An address is taken or not this machine's.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// Which
+        address: SocketAddr,
+        /// Why
+        source: io::Error,
+    },
+    /// The certificate or key.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// No randomness.
+    #[error(transparent)]
+    Random(#[from] ScramError),
+}
+
+/// Bound sockets, ready to accept.
+#[derive(Debug)]
+pub struct Listener {
+    sockets: Vec<TcpListener>,
+    door: Arc<Door>,
+}
+
+/// What every connection must pass.
+#[derive(Debug)]
+struct Door {
+    tls: Option<Tls>,
+    plaintext: Plaintext,
+    handshake_timeout: Duration,
+    max_connections: usize,
+    /// Of sessions, authentication included.
+    sessions: Arc<Semaphore>,
+    /// Of sockets: some more, so that one too many still hears why, and so that
+    /// cancel requests pass when all sessions are taken.
+    sockets: Arc<Semaphore>,
+    mock: MockKey,
+}
+
+impl Listener {
+    /// Binds the sockets and reads the certificate.
+    ///
+    /// # Errors
+    /// As [`ListenError`] says.
+    pub async fn bind(listen: &Listen) -> Result<Self, ListenError> {
+        let tls = match &listen.tls {
+            Some(files) => Some(Tls::load(&files.certificate, &files.key)?),
+            None => None,
+        };
+        let mut sockets = Vec::new();
+        for &address in &listen.address {
+            let socket = TcpListener::bind(address).await;
+            sockets.push(socket.map_err(|source| ListenError::Bind { address, source })?);
+        }
+        let max_connections = listen.max_connections.get().min(Semaphore::MAX_PERMITS / 2);
+        let spare = (max_connections / 8).max(16);
+        Ok(Self {
+            sockets,
+            door: Arc::new(Door {
+                tls,
+                plaintext: listen.plaintext,
+                handshake_timeout: listen.handshake_timeout,
+                max_connections,
+                sessions: Arc::new(Semaphore::new(max_connections)),
+                sockets: Arc::new(Semaphore::new(max_connections.saturating_add(spare))),
+                mock: MockKey::random()?,
+            }),
+        })
+    }
+
+    /// Where it listens: the ports that port 0 became.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets
+            .iter()
+            .filter_map(|socket| socket.local_addr().ok())
+            .collect()
+    }
+
+    /// Accepts until `shutdown` is true, then waits for the sessions, which see
+    /// the same signal, for no longer than `grace`.
+    pub async fn run<A: Accept>(
+        self,
+        accept: Arc<A>,
+        shutdown: watch::Receiver<bool>,
+        grace: Duration,
+    ) {
+        let mut sockets = JoinSet::new();
+        for socket in self.sockets {
+            let (door, accept) = (self.door.clone(), accept.clone());
+            sockets.spawn(serve_socket(socket, door, accept, shutdown.clone(), grace));
+        }
+        while sockets.join_next().await.is_some() {}
+    }
+}
+
+async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+    // A signal that can no longer be given counts as given.
+    let _signal = shutdown.wait_for(|&stop| stop).await;
+}
+
+async fn serve_socket<A: Accept>(
+    socket: TcpListener,
+    door: Arc<Door>,
+    accept: Arc<A>,
+    mut shutdown: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let mut connections = JoinSet::new();
+    let signal = shutdown.clone();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(&mut shutdown) => break,
+            Some(_ended) = connections.join_next() => continue,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                let Ok(slot) = door.sockets.clone().try_acquire_owned() else {
+                    tracing::warn!(%peer, "dropped: too many sockets");
+                    continue;
+                };
+                let connection =
+                    connection(tcp, peer, door.clone(), accept.clone(), signal.clone());
+                connections.spawn(async move {
+                    connection.await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of file descriptors, mostly: trying again at once would spin.
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+    drop(socket);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, drained).await.is_err() {
+        tracing::warn!("sessions still open after the grace period are dropped");
+    }
+}
+
+/// One connection, from its first byte to its end.
+async fn connection<A: Accept>(
+    tcp: TcpStream,
+    peer: SocketAddr,
+    door: Arc<Door>,
+    accept: Arc<A>,
+    mut shutdown: watch::Receiver<bool>,
+) {
+    let deadline = Instant::now() + door.handshake_timeout;
+    // Only speed depends on it.
+    let _nodelay = tcp.set_nodelay(true);
+    let greeting = handshake::greet(tcp, door.tls.as_ref());
+    let greeting = tokio::select! {
+        greeting = timeout_at(deadline, greeting) => greeting,
+        () = stopped(&mut shutdown) => return,
+    };
+    match greeting {
+        Ok(Ok(Greeting::Cancel { pid, secret })) => {
+            if timeout_at(deadline, accept.cancel(pid, &secret))
+                .await
+                .is_err()
+            {
+                tracing::debug!(%peer, "a cancel request took too long");
+            }
+        }
+        Ok(Ok(Greeting::Start(started))) => {
+            session(*started, peer, &door, &*accept, shutdown, deadline).await;
+        }
+        Ok(Err(ended)) => refuse(ended, peer, None, &*accept).await,
+        Err(_elapsed) => tracing::debug!(%peer, "{}", Refused::SlowStartup),
+    }
+}
+
+async fn session<A: Accept>(
+    started: Started,
+    peer: SocketAddr,
+    door: &Door,
+    accept: &A,
+    shutdown: watch::Receiver<bool>,
+    deadline: Instant,
+) {
+    let Started {
+        mut stream,
+        tls,
+        startup,
+    } = started;
+    let slot = door.sessions.clone().try_acquire_owned();
+    let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
+        Err(Refused::Plaintext(peer.ip().to_canonical()))
+    } else if slot.is_err() {
+        Err(Refused::TooMany(door.max_connections))
+    } else {
+        let endpoint = match (&tls, &door.tls) {
+            (Some(_), Some(own)) => own.endpoint.clone(),
+            _ => None,
+        };
+        let identities = accept.identities();
+        let proving =
+            handshake::authenticate(&mut stream, &startup, &*identities, &door.mock, endpoint);
+        match timeout_at(deadline, proving).await {
+            Ok(Ok(_)) if *shutdown.borrow() => Err(Refused::ShuttingDown),
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(Refused::SlowAuthentication),
+        }
+    };
+    match outcome {
+        Ok(principal) => {
+            let client = Client {
+                stream,
+                peer,
+                tls,
+                protocol: startup.protocol,
+                parameters: startup.parameters,
+                user: startup.user,
+                dataset: startup.dataset,
+                principal,
+                shutdown,
+            };
+            accept.serve(client).await;
+        }
+        Err(why) => {
+            let ended = Ended {
+                stream: Some(stream),
+                tls,
+                why,
+            };
+            refuse(ended, peer, Some(&startup), accept).await;
+        }
+    }
+    drop(slot);
+}
+
+/// Records a refusal, then says it.
+async fn refuse<A: Accept>(
+    ended: Ended,
+    peer: SocketAddr,
+    startup: Option<&startup::Startup>,
+    accept: &A,
+) {
+    let Ended { stream, tls, why } = ended;
+    let user = startup.map(|startup| startup.user.as_str());
+    if why.is_silent() {
+        tracing::debug!(%peer, "connection ended: {why}");
+        return;
+    }
+    tracing::info!(%peer, user = user.map(one_line), "connection refused: {why}");
+    let told = why.tell();
+    let mut last = Vec::new();
+    told.encode(&mut last);
+    accept.refused(&Refusal {
+        peer,
+        tls: tls.as_ref(),
+        user,
+        dataset: startup.map(|startup| startup.dataset.as_str()),
+        application_name: startup
+            .and_then(|startup| startup.parameters.get("application_name"))
+            .map(String::as_str),
+        told,
+        why: &why,
+    });
+    if let Some(stream) = stream {
+        stream.close_with(&last).await;
+    }
+}
+
+/// Appends a message: its type, its length, its body.
+fn message(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    out.push(kind);
+    // Every body here is bounded by a startup message.
+    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
+    out.extend_from_slice(&length.to_be_bytes());
+    out.extend_from_slice(body);
+}

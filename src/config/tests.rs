@@ -1,0 +1,312 @@
+use super::*;
+
+const MINIMAL: &str =
+    "datasets: { shop: { upstream: { host: localhost, dbname: shop, user: pgveil } } }\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(text, Path::new("/etc/pgveil"))
+}
+
+#[track_caller]
+fn refused(text: &str, expected: &str) {
+    let error = parse(text).unwrap_err().to_string();
+    assert!(
+        error.contains(expected),
+        "expected {expected}\n     got {error}"
+    );
+    assert!(!error.contains('\n'), "{error}");
+}
+
+/// As [`refused`], for a text about one upstream.
+#[track_caller]
+fn refused_upstream(upstream: &str, expected: &str) {
+    refused(
+        &format!("datasets: {{ shop: {{ upstream: {{ {upstream} }} }} }}"),
+        expected,
+    );
+}
+
+#[test]
+fn defaults_are_safe() {
+    let config = parse(MINIMAL).unwrap();
+    assert_eq!(config.listen.address, ["127.0.0.1:6432".parse().unwrap()]);
+    assert_eq!(config.listen.plaintext, Plaintext::Loopback);
+    assert_eq!(config.listen.max_connections.get(), 1000);
+    assert_eq!(config.listen.handshake_timeout, Duration::from_secs(10));
+    assert_eq!(config.policies, Path::new("/etc/pgveil/policies"));
+    assert_eq!(
+        config.audit.file,
+        Path::new("/etc/pgveil/audit/records.jsonl")
+    );
+    assert_eq!(config.shutdown_timeout, Duration::from_secs(30));
+    let shop = &config.datasets["shop"];
+    assert!(!shop.allow_superuser);
+    assert_eq!(shop.catalog_refresh, Duration::from_secs(300));
+    assert_eq!(shop.upstream.port, 5432);
+    assert_eq!(shop.upstream.tls_mode(), TlsMode::Prefer);
+}
+
+#[test]
+fn reads_everything() {
+    let config = parse(
+        r#"
+listen:
+  address: ["0.0.0.0:6432", "[::1]:6432"]
+  plaintext: never
+  tls: { certificate: tls/server.crt, key: /run/server.key }
+  handshake_timeout: 1m30s
+  max_connections: 12
+policies: ../policies
+datasets:
+  shop:
+    upstream:
+      host: db.example
+      port: 5433
+      dbname: shop
+      user: pgveil
+      password: { file: secrets/shop }
+      tls: { mode: verify-full, ca: ca.pem }
+    mask_key: { env: SHOP_KEY }
+    environment: production
+    allow_superuser: true
+    catalog_refresh: 30s
+  local: { upstream: { host: /run/postgresql, dbname: local, user: pgveil } }
+audit: { file: /var/log/pgveil.jsonl }
+log: { format: json, level: debug }
+shutdown_timeout: 5s
+"#,
+    )
+    .unwrap();
+    let tls = config.listen.tls.unwrap();
+    assert_eq!(tls.certificate, Path::new("/etc/pgveil/tls/server.crt"));
+    assert_eq!(tls.key, Path::new("/run/server.key"));
+    assert_eq!(config.listen.address.len(), 2);
+    assert_eq!(config.listen.handshake_timeout, Duration::from_secs(90));
+    let shop = &config.datasets["shop"];
+    assert_eq!(
+        shop.upstream.password,
+        Some(SecretRef::File("/etc/pgveil/secrets/shop".into()))
+    );
+    assert_eq!(shop.mask_key, Some(SecretRef::Env("SHOP_KEY".into())));
+    assert_eq!(shop.upstream.tls_mode(), TlsMode::VerifyFull);
+    let ca = shop.upstream.tls.as_ref().unwrap().ca.as_deref();
+    assert_eq!(ca, Some(Path::new("/etc/pgveil/ca.pem")));
+    let local = &config.datasets["local"].upstream;
+    assert_eq!(local.socket_dir(), Some(Path::new("/run/postgresql")));
+    assert_eq!(local.tls_mode(), TlsMode::Disable);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn unknown_words_are_refused_with_place_and_suggestion() {
+    refused(
+        &format!("{MINIMAL}listen:\n  adress: 127.0.0.1:1\n"),
+        "3:3: unknown key `adress`",
+    );
+    refused(
+        &format!("{MINIMAL}listen:\n  adress: 127.0.0.1:1\n"),
+        "did you mean `address`?",
+    );
+    refused(
+        &format!("{MINIMAL}polices: x\n"),
+        "2:1: unknown key `polices`",
+    );
+    refused(
+        &format!("{MINIMAL}log: {{ levle: info }}"),
+        "did you mean `level`?",
+    );
+    refused(
+        &format!("{MINIMAL}log: {{ level: verbose }}"),
+        "unknown value `verbose`",
+    );
+    refused(
+        &format!("{MINIMAL}listen:\n  plaintext: allways"),
+        "3:14: unknown value `allways` (known here: loopback, anywhere, never)",
+    );
+    refused(
+        &format!("{MINIMAL}listen:\n  plaintext: nevr"),
+        "did you mean `never`?",
+    );
+    refused_upstream(
+        "host: localhost, dbname: a, user: b, passwrd: { env: X }",
+        "did you mean `password`?",
+    );
+    refused_upstream(
+        "host: db, dbname: a, user: b, tls: { mode: verify_full }",
+        "did you mean `verify-full`?",
+    );
+}
+
+#[test]
+fn mistakes_are_refused() {
+    refused("", "1:1: it ends where more is expected");
+    refused("datasets: {}", "`datasets` is empty");
+    refused("policies: x", "`datasets` is missing");
+    refused("- a", "1:1: expected keys with values");
+    refused("datasets: [", "");
+    refused(&format!("{MINIMAL}{MINIMAL}"), "`datasets` is there twice");
+    refused_upstream("host: localhost, user: b", "`dbname` is missing");
+    refused_upstream("host: '', dbname: a, user: b", "`upstream.host` is empty");
+    refused_upstream("host: localhost, dbname: a, user: b, port: 0", "port");
+    refused_upstream(
+        "host: localhost, dbname: a, user: b, port: 70000",
+        "a whole number from 0 to 65535",
+    );
+    refused_upstream(
+        "host: db, dbname: a, user: b",
+        "`datasets.shop` must say how `db` is reached",
+    );
+    refused_upstream("host: 10.0.0.1, dbname: a, user: b", "must say how");
+    refused_upstream(
+        "host: db, dbname: a, user: b, tls: { mode: verify-ca }",
+        "`upstream.tls.ca` is missing",
+    );
+    refused_upstream(
+        "host: /run, dbname: a, user: b, tls: { mode: require }",
+        "not for Unix sockets",
+    );
+    let listen = |listen: &str, expected| refused(&format!("{MINIMAL}listen: {listen}"), expected);
+    listen("{ plaintext: never }", "nobody could connect");
+    listen("{ address: '10.0.0.1:6432' }", "need `listen.tls`");
+    listen("{ address: [] }", "`listen.address` is empty");
+    listen(
+        "{ address: 'localhost:6432' }",
+        "`localhost:6432` is not an IP address and port",
+    );
+    listen(
+        "{ address: 6432 }",
+        "expected an address and port, or a list",
+    );
+    listen("{ max_connections: 0 }", "nonzero");
+    listen("{ max_connections: -1 }", "not negative");
+    listen("{ handshake_timeout: 10 }", "`10` is not a duration");
+    listen("{ handshake_timeout: 0s }", "more than 0s");
+    listen(
+        "{ handshake_timeout: soon }",
+        "2:30: `soon` is not a duration such as",
+    );
+    listen("{ tls: { certificate: a } }", "`key` is missing");
+}
+
+#[test]
+fn inline_secrets_are_refused_and_not_repeated() {
+    for secret in [
+        "hunter2",
+        "'hunter2'",
+        "12345678",
+        "-12345678",
+        "1.2345678",
+        "true",
+        "[hunter2]",
+        "~",
+    ] {
+        let upstream = format!("host: localhost, dbname: a, user: b, password: {secret}");
+        let text = format!("datasets: {{ shop: {{ upstream: {{ {upstream} }} }} }}");
+        // Null is no password at all, as if left out.
+        let Err(error) = parse(&text) else {
+            assert_eq!(secret, "~");
+            continue;
+        };
+        let error = error.to_string();
+        assert!(error.contains("a secret is not written here"), "{error}");
+        assert!(error.starts_with("1:"), "{error}");
+        assert!(
+            !error.contains("hunter2") && !error.contains("2345678"),
+            "{error}"
+        );
+    }
+    let upstream = "host: localhost, dbname: a, user: b, password:";
+    refused_upstream(&format!("{upstream} {{ env: A, file: b }}"), "not both");
+    refused_upstream(&format!("{upstream} {{ evn: A }}"), "did you mean `env`?");
+    refused_upstream(
+        &format!("{upstream} {{ env: '' }}"),
+        "not a name of an environment",
+    );
+    refused_upstream(
+        &format!("{upstream} {{ env: 'A=B' }}"),
+        "not a name of an environment",
+    );
+    refused_upstream(&format!("{upstream} {{}}"), "a secret is not written here");
+}
+
+#[test]
+fn files_are_named_in_errors_and_paths_start_from_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pgveil.yaml");
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(error.contains("pgveil.yaml: cannot be read"), "{error}");
+    std::fs::write(&path, "datsets: {}\n").unwrap();
+    let error = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("pgveil.yaml:1:1: unknown key `datsets`"),
+        "{error}"
+    );
+    std::fs::write(&path, MINIMAL).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.policies, folder.path().join("policies"));
+}
+
+#[test]
+fn secrets_are_read_from_where_they_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    let resolve = |content: &[u8]| {
+        std::fs::write(&path, content).unwrap();
+        SecretRef::File(path.clone()).resolve()
+    };
+    assert_eq!(resolve(b"a b \n").unwrap().expose(), b"a b ");
+    assert_eq!(resolve(b"a\r\n").unwrap().expose(), b"a");
+    assert_eq!(resolve(b"a\n\n").unwrap().expose(), b"a\n");
+    assert_eq!(resolve(b"\xff").unwrap().expose_str(), None);
+    assert!(matches!(resolve(b"\n"), Err(SecretError::Empty(_))));
+    let missing = SecretRef::File(folder.path().join("none")).resolve();
+    assert!(matches!(missing, Err(SecretError::File { .. })));
+    let unset = SecretRef::Env("PGVEIL_TEST_NOT_SET".into()).resolve();
+    assert!(
+        unset
+            .unwrap_err()
+            .to_string()
+            .contains("`PGVEIL_TEST_NOT_SET`")
+    );
+    assert!(
+        !SecretRef::Env("PATH".into())
+            .resolve()
+            .unwrap()
+            .expose()
+            .is_empty()
+    );
+    assert_eq!(format!("{:?}", Secret::new("x")), "Secret(…)");
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    let schema = serde_json::to_value(Config::schema()).unwrap();
+    let mut stack = vec![&schema];
+    let mut keys = 0;
+    while let Some(value) = stack.pop() {
+        if let Some(properties) = value.get("properties").and_then(|p| p.as_object()) {
+            for (name, property) in properties {
+                keys += 1;
+                assert!(property.get("description").is_some(), "{name}: {property}");
+            }
+        }
+        match value {
+            serde_json::Value::Object(map) => stack.extend(map.values()),
+            serde_json::Value::Array(items) => stack.extend(items),
+            _ => {}
+        }
+    }
+    assert!(keys > 25, "{keys}");
+}
+
+#[test]
+fn the_nearest_word_is_near() {
+    let words = ["address", "plaintext", "tls", "env", "file"];
+    assert_eq!(nearest("adress", &words), Some("address"));
+    assert_eq!(nearest("Plain-Text", &words), Some("plaintext"));
+    assert_eq!(nearest("evn", &words), Some("env"));
+    assert_eq!(nearest("zzz", &words), None);
+    assert_eq!(nearest("a", &words), None);
+    assert_eq!(nearest("", &words), None);
+    assert_eq!(nearest("x", &[]), None);
+}

@@ -1,0 +1,141 @@
+//! Why a connection ends before it becomes a session, and what its client hears.
+//!
+//! Invariant: no answer tells an unknown name from a wrong password.
+
+use std::io;
+use std::net::IpAddr;
+
+use super::options::OptionsError;
+use crate::error::{SqlState, Tell, Told};
+use crate::identity::scram::ScramError;
+
+/// Why a connection ends before it becomes a session.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// It closed at a point where clients do: a port check, or psql that goes to
+    /// ask for a password.
+    #[error("the client went away")]
+    Gone,
+    /// It broke off within a message.
+    #[error("the connection broke: {0}")]
+    Io(#[from] io::Error),
+    /// TLS could not be negotiated.
+    #[error("tls could not be negotiated: {0}")]
+    Tls(io::Error),
+    /// Direct TLS where none is configured.
+    #[error("direct tls, but no certificate is configured")]
+    NoTls,
+    /// Direct TLS without ALPN: it could be meant for another protocol.
+    #[error("direct tls without the ALPN protocol `postgresql`")]
+    NoAlpn,
+    /// It took too long to say what it wants.
+    #[error("the startup took too long")]
+    SlowStartup,
+    /// It took too long to prove who it is.
+    #[error("the authentication took too long")]
+    SlowAuthentication,
+    /// Bytes that came before TLS, to be taken for something within it
+    /// (CVE-2021-23214).
+    #[error("received unencrypted data after an encryption request")]
+    EarlyBytes,
+    /// The startup message's length.
+    #[error("invalid length of startup packet: {0}")]
+    Length(u32),
+    /// The startup message's form.
+    #[error("malformed startup packet: {0}")]
+    Malformed(&'static str),
+    /// A second request for encryption.
+    #[error("encryption was requested twice")]
+    AskedTwice,
+    /// Not text.
+    #[error("startup parameters must be in UTF-8")]
+    NotUtf8,
+    /// A protocol that is not served.
+    #[error("unsupported frontend protocol {0}.{1}: 3.0 to 3.2 are served")]
+    Version(u16, u16),
+    /// Nobody in particular.
+    #[error("no user name in the startup packet")]
+    NoUser,
+    /// Whole tables would stream past every rule.
+    #[error("replication connections are not served")]
+    Replication,
+    /// The startup parameter `options`.
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    /// Plain TCP from where it is not served.
+    #[error("the connection from {0} is not encrypted")]
+    Plaintext(IpAddr),
+    /// The limit is reached.
+    #[error("too many connections: the limit is {0}")]
+    TooMany(usize),
+    /// It came too late.
+    #[error("the proxy is shutting down")]
+    ShuttingDown,
+    /// Another message than a SASL response.
+    #[error("expected a SASL response, got message type {0:#04x}")]
+    MessageType(u8),
+    /// A SASL response of an impossible length.
+    #[error("invalid length of a SASL response: {0}")]
+    MessageLength(u32),
+    /// A SASL response's form.
+    #[error("malformed SASL response")]
+    Sasl,
+    /// The exchange failed.
+    #[error(transparent)]
+    Scram(#[from] ScramError),
+    /// Wrong password or unknown name.
+    #[error("password authentication failed for user \"{0}\"")]
+    Password(String),
+}
+
+impl Refused {
+    /// Whether nobody is there who could hear a reason in plain text.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(
+            self,
+            Self::Gone
+                | Self::Io(_)
+                | Self::Tls(_)
+                | Self::NoTls
+                | Self::NoAlpn
+                | Self::SlowStartup
+        )
+    }
+}
+
+impl Tell for Refused {
+    fn tell(&self) -> Told {
+        let fatal = |state| Told::fatal(state, self.to_string());
+        match self {
+            Self::Gone
+            | Self::Io(_)
+            | Self::Tls(_)
+            | Self::NoTls
+            | Self::NoAlpn
+            | Self::SlowStartup
+            | Self::EarlyBytes
+            | Self::Length(_)
+            | Self::Malformed(_)
+            | Self::AskedTwice
+            | Self::NotUtf8
+            | Self::MessageType(_)
+            | Self::MessageLength(_)
+            | Self::Sasl => fatal(SqlState::PROTOCOL_VIOLATION),
+            // query_canceled, as Postgres does
+            Self::SlowAuthentication => fatal(SqlState("57014")),
+            Self::Version(..) => fatal(SqlState::FEATURE_NOT_SUPPORTED),
+            Self::NoUser => fatal(SqlState::INVALID_AUTHORIZATION),
+            Self::Replication => fatal(SqlState::FEATURE_NOT_SUPPORTED)
+                .hint("leave out the connection parameter `replication`"),
+            Self::Options(error) => error.tell(),
+            Self::Plaintext(_) => {
+                fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
+            }
+            Self::TooMany(_) => fatal(SqlState::TOO_MANY_CONNECTIONS)
+                .hint("close a connection, or raise `listen.max_connections`"),
+            Self::ShuttingDown => fatal(SqlState::CANNOT_CONNECT_NOW),
+            Self::Scram(error) => error.tell(),
+            Self::Password(_) => fatal(SqlState::INVALID_PASSWORD),
+        }
+    }
+}
