@@ -122,7 +122,7 @@ fn copy(
     Some((*site, text))
 }
 
-fn operator<'e>(expression: &'e nodes::A_Expr) -> Option<&'e str> {
+fn operator(expression: &nodes::A_Expr) -> Option<&str> {
     let mut name = expression.name().iter().filter_map(Node::as_str);
     match (name.next()?, name.next()) {
         (operator @ ("=" | "<" | ">" | "<=" | ">=" | "BETWEEN"), None) => Some(operator),

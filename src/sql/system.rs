@@ -122,6 +122,9 @@ const LISTS_COLUMNS: &[&str] = &[
     "view_column_usage",
 ];
 
+/// Views of the catalog that show bodies of functions: always expanded.
+const SHOWS_BODIES: &[&str] = &["routines"];
+
 /// How the caller reads one of Postgres's own relations.
 pub(super) fn standing(
     relation: &Relation,
