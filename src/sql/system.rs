@@ -139,6 +139,7 @@ pub(super) fn standing(
                 false => Standing::Expand,
             })
         }
+        ("information_schema", name) if SHOWS_BODIES.contains(&name) => Ok(Standing::Expand),
         ("information_schema", name)
             if name.starts_with("_pg_") || name.starts_with("user_mapping") =>
         {
