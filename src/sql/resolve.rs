@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Delete, Expr, FromTable, Ident, Join, JoinConstraint, JoinOperator, ObjectName, OrderByExpr,
-    Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias,
-    TableFactor, TableObject, TableWithJoins, UpdateTableFromKind, Visit, Visitor, With,
+    Delete, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
+    JoinConstraint, JoinOperator, ObjectName, OrderByExpr, OutputClause, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, TableObject,
+    TableWithJoins, UpdateTableFromKind, Visit, Visitor, With,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
@@ -559,19 +560,33 @@ impl Reader<'_> {
                     SelectItemQualifiedWildcardKind::ObjectName(name),
                     _,
                 ) => {
-                    let mut parts: Vec<Ident> = name
-                        .0
-                        .iter()
-                        .filter_map(|part| part.as_ident().cloned())
-                        .collect();
-                    parts.push(Ident::new("*"));
-                    self.reference(&parts)?;
+                    self.whole_row(name)?;
                 }
                 SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _) => {}
                 SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. } => {}
                 SelectItem::ExprWithAliases { .. } => {
                     return stop("several aliases for one expression");
                 }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// `name.*`, in a target list or anywhere else.
+    fn whole_row(&mut self, name: &ObjectName) -> Flow {
+        let idents = name.0.iter().filter_map(|part| part.as_ident().cloned());
+        let parts: Vec<Ident> = idents.chain([Ident::new("*")]).collect();
+        self.reference(&parts)
+    }
+
+    /// A star among a function's arguments is no expression of its own.
+    fn arguments(&mut self, all: &[FunctionArg]) -> Flow {
+        for argument in all {
+            let (FunctionArg::Named { arg, .. }
+            | FunctionArg::ExprNamed { arg, .. }
+            | FunctionArg::Unnamed(arg)) = argument;
+            if let FunctionArgExpr::QualifiedWildcard(name) = arg {
+                self.whole_row(name)?;
             }
         }
         ControlFlow::Continue(())
@@ -701,6 +716,12 @@ impl Visitor for Reader<'_> {
             Statement::Insert(insert) => &insert.returning,
             Statement::Update(update) => &update.returning,
             Statement::Delete(delete) => &delete.returning,
+            Statement::Merge(merge) => {
+                let Some(OutputClause::Returning { select_items, .. }) = &merge.output else {
+                    return ControlFlow::Continue(());
+                };
+                return self.wildcards(select_items);
+            }
             _ => &None,
         };
         self.wildcards(returning.as_deref().unwrap_or_default())
@@ -771,10 +792,11 @@ impl Visitor for Reader<'_> {
     fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> Flow {
         if let TableFactor::Table {
             name,
-            args: Some(_),
+            args: Some(arguments),
             ..
         } = factor
         {
+            self.arguments(&arguments.args)?;
             let first = name.0.first().and_then(|part| part.as_ident());
             self.function = first.and_then(|first| self.start(first));
         }
@@ -802,6 +824,13 @@ impl Visitor for Reader<'_> {
         match expr {
             Expr::Identifier(name) => self.reference(std::slice::from_ref(name)),
             Expr::CompoundIdentifier(parts) => self.reference(parts),
+            Expr::QualifiedWildcard(name, _) => self.whole_row(name),
+            Expr::Function(function) => match &function.args {
+                FunctionArguments::List(list) => self.arguments(&list.args),
+                FunctionArguments::None | FunctionArguments::Subquery(_) => {
+                    ControlFlow::Continue(())
+                }
+            },
             _ => ControlFlow::Continue(()),
         }
     }
