@@ -1,0 +1,120 @@
+//! The rewriter's corpus: policy + catalog + SQL → SQL or denial.
+//!
+//! `tests/rewrite/*.test` hold the cases, `tests/rewrite/schema.sql` the database
+//! and `tests/rewrite/policy` the policy. What is expected is rewritten in place
+//! with `PGVEIL_UPDATE=1 cargo test --test rewrite`; read the difference.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pgveil::catalog::Catalog;
+use pgveil::error::Tell;
+use pgveil::identity::Method;
+use pgveil::policy::Policy;
+use pgveil::sql::{self, Context};
+use support::postgres::Postgres;
+
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
+
+struct World {
+    policy: Policy,
+    catalog: Catalog,
+}
+
+impl World {
+    fn new() -> Self {
+        let postgres = Postgres::start();
+        postgres.psql(&std::fs::read_to_string(format!("{HERE}/schema.sql")).unwrap());
+        postgres.psql("CREATE ROLE proxy LOGIN; GRANT pg_read_all_data TO proxy; GRANT USAGE ON SCHEMA archive TO proxy");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let catalog = runtime.block_on(pgveil::catalog::load::load(&postgres.target("proxy"), 1)).unwrap();
+        let policy = Policy::load(&Path::new(HERE).join("policy"), 1).unwrap();
+        Self { policy, catalog }
+    }
+
+    fn answer(&self, caller: &str, statement: &str) -> String {
+        let principal = self.policy.principal(caller, Method::Scram).unwrap();
+        let rights = self.policy.rights(&principal, "shop", jiff::Timestamp::UNIX_EPOCH);
+        let path: Vec<Arc<str>> = vec!["$user".into(), "public".into()];
+        let context = Context { rights: &rights, catalog: &self.catalog, search_path: &path };
+        match sql::plan(statement, context) {
+            Ok(plans) => plans.iter().map(|plan| plan.text().to_owned()).collect::<Vec<_>>().join(";\n"),
+            Err(denial) => {
+                let told = denial.tell();
+                let mut text = format!("ERROR {}: {}", told.state.0, told.message);
+                if let Some(hint) = told.hint {
+                    write!(text, "\nHINT: {hint}").unwrap();
+                }
+                text
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Case {
+    /// Everything up to the `---`, as it stands in the file.
+    head: String,
+    title: String,
+    caller: String,
+    statement: String,
+    expected: String,
+}
+
+/// A file is a comment, then cases: `### title`, `caller: name`, a statement,
+/// `---`, what is expected, an empty line.
+fn cases(text: &str) -> (String, Vec<Case>) {
+    let mut parts = text.split("### ");
+    let comment = parts.next().unwrap_or_default().to_owned();
+    let all = parts
+        .map(|part| {
+            let (head, expected) = part.split_once("\n---\n").unwrap_or((part.trim_end_matches("\n---"), ""));
+            let mut lines = head.splitn(3, '\n');
+            let title = lines.next().unwrap_or_default().to_owned();
+            let caller = lines.next().unwrap_or_default().strip_prefix("caller: ").expect("a caller").to_owned();
+            let statement = lines.next().unwrap_or_default().to_owned();
+            Case { head: head.to_owned(), title, caller, statement, expected: expected.trim_end().to_owned() }
+        })
+        .collect();
+    (comment, all)
+}
+
+fn files() -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(HERE)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "test"))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn corpus() {
+    let world = World::new();
+    let update = std::env::var_os("PGVEIL_UPDATE").is_some();
+    let (mut wrong, mut count) = (String::new(), 0);
+    for file in files() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let (comment, all) = cases(&text);
+        let mut rewritten = comment;
+        for case in all {
+            count += 1;
+            let answer = world.answer(&case.caller, &case.statement);
+            if answer != case.expected && !update {
+                let name = file.file_name().unwrap_or_default().display().to_string();
+                writeln!(wrong, "{name}: {}\n{}\n--- expected\n{}\n--- is\n{answer}\n", case.title, case.statement, case.expected)
+                    .unwrap();
+            }
+            write!(rewritten, "### {}\n---\n{answer}\n\n", case.head).unwrap();
+        }
+        if update {
+            std::fs::write(&file, format!("{}\n", rewritten.trim_end())).unwrap();
+        }
+    }
+    assert!(count > 100, "only {count} cases were found");
+    assert!(wrong.is_empty(), "{wrong}");
+}
