@@ -18,10 +18,11 @@ mod splice;
 mod statement;
 mod survey;
 mod system;
+pub mod temporary;
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Oid};
+use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Tell, Told};
 use crate::policy::{Action, Rights};
 
@@ -34,6 +35,8 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// The session's search_path, as set (may hold `$user`).
     pub search_path: &'a [Arc<str>],
+    /// The session's temporary tables ([`temporary::table`]).
+    pub temporary: &'a [Arc<Relation>],
 }
 
 /// One statement, decided: the only thing that can be sent upstream as SQL.
@@ -122,6 +125,10 @@ pub enum Effect {
     Fetch(Arc<str>),
     /// CLOSE name; `None`: ALL.
     CloseCursor(Option<Arc<str>>),
+    /// CREATE TEMP TABLE.
+    CreateTemporary(Arc<str>),
+    /// DROP TABLE of temporary tables.
+    DropTemporary(Vec<Arc<str>>),
     /// The catalog changes: refresh it when this completes.
     Ddl,
 }

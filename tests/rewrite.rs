@@ -29,19 +29,35 @@ impl World {
         let postgres = Postgres::start();
         postgres.psql(&std::fs::read_to_string(format!("{HERE}/schema.sql")).unwrap());
         postgres.psql("CREATE ROLE proxy LOGIN; GRANT pg_read_all_data TO proxy; GRANT USAGE ON SCHEMA archive TO proxy");
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let catalog = runtime.block_on(pgveil::catalog::load::load(&postgres.target("proxy"), 1)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let catalog = runtime
+            .block_on(pgveil::catalog::load::load(&postgres.target("proxy"), 1))
+            .unwrap();
         let policy = Policy::load(&Path::new(HERE).join("policy"), 1).unwrap();
         Self { policy, catalog }
     }
 
     fn answer(&self, caller: &str, statement: &str) -> String {
         let principal = self.policy.principal(caller, Method::Scram).unwrap();
-        let rights = self.policy.rights(&principal, "shop", jiff::Timestamp::UNIX_EPOCH);
+        let rights = self
+            .policy
+            .rights(&principal, "shop", jiff::Timestamp::UNIX_EPOCH);
         let path: Vec<Arc<str>> = vec!["$user".into(), "public".into()];
-        let context = Context { rights: &rights, catalog: &self.catalog, search_path: &path };
+        let context = Context {
+            rights: &rights,
+            catalog: &self.catalog,
+            search_path: &path,
+            temporary: &[],
+        };
         match sql::plan(statement, context) {
-            Ok(plans) => plans.iter().map(|plan| plan.text().to_owned()).collect::<Vec<_>>().join(";\n"),
+            Ok(plans) => plans
+                .iter()
+                .map(|plan| plan.text().to_owned())
+                .collect::<Vec<_>>()
+                .join(";\n"),
             Err(denial) => {
                 let told = denial.tell();
                 let mut text = format!("ERROR {}: {}", told.state.0, told.message);
@@ -71,12 +87,25 @@ fn cases(text: &str) -> (String, Vec<Case>) {
     let comment = parts.next().unwrap_or_default().to_owned();
     let all = parts
         .map(|part| {
-            let (head, expected) = part.split_once("\n---\n").unwrap_or((part.trim_end_matches("\n---"), ""));
+            let (head, expected) = part
+                .split_once("\n---\n")
+                .unwrap_or((part.trim_end_matches("\n---"), ""));
             let mut lines = head.splitn(3, '\n');
             let title = lines.next().unwrap_or_default().to_owned();
-            let caller = lines.next().unwrap_or_default().strip_prefix("caller: ").expect("a caller").to_owned();
+            let caller = lines
+                .next()
+                .unwrap_or_default()
+                .strip_prefix("caller: ")
+                .expect("a caller")
+                .to_owned();
             let statement = lines.next().unwrap_or_default().to_owned();
-            Case { head: head.to_owned(), title, caller, statement, expected: expected.trim_end().to_owned() }
+            Case {
+                head: head.to_owned(),
+                title,
+                caller,
+                statement,
+                expected: expected.trim_end().to_owned(),
+            }
         })
         .collect();
     (comment, all)
@@ -86,7 +115,10 @@ fn files() -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(HERE)
         .unwrap()
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "test"))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "test")
+        })
         .collect();
     files.sort();
     files
@@ -106,8 +138,12 @@ fn corpus() {
             let answer = world.answer(&case.caller, &case.statement);
             if answer != case.expected && !update {
                 let name = file.file_name().unwrap_or_default().display().to_string();
-                writeln!(wrong, "{name}: {}\n{}\n--- expected\n{}\n--- is\n{answer}\n", case.title, case.statement, case.expected)
-                    .unwrap();
+                writeln!(
+                    wrong,
+                    "{name}: {}\n{}\n--- expected\n{}\n--- is\n{answer}\n",
+                    case.title, case.statement, case.expected
+                )
+                .unwrap();
             }
             write!(rewritten, "### {}\n---\n{answer}\n\n", case.head).unwrap();
         }

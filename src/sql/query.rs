@@ -19,7 +19,9 @@ use super::scan::{self, Wants};
 use super::splice::{Edit, apply};
 use super::statement::Kind;
 use super::survey::{self, FunctionSite, RelationSite, Role, Survey};
-use super::{ColumnUse, Context, Denial, Reason, RelationUse, functions, pushdown, system};
+use super::{
+    ColumnUse, Context, Denial, Reason, RelationUse, functions, pushdown, system, temporary,
+};
 
 /// Views inside views, at most.
 const VIEW_DEPTH: usize = 16;
@@ -152,6 +154,22 @@ fn reach<'c>(
             "names with a database in front are not served",
         )
         .hint("leave the database out: schema.relation"));
+    }
+    if let Some(relation) = temporary::lookup(context, schema, &site.name) {
+        let key = (temporary::SCHEMA.to_owned(), site.name.clone());
+        match site.role {
+            Role::Read => decided.clear.insert(key),
+            Role::Target => decided.targets.insert(key),
+        };
+        return Ok(Reached {
+            site: site.clone(),
+            only,
+            relation,
+            access: None,
+            sample: None,
+            standing: Standing::Clear,
+            beneath: Vec::new(),
+        });
     }
     let Some(relation) = lookup(context.catalog, context.search_path, schema, &site.name) else {
         let name = schema.map_or_else(
@@ -505,6 +523,8 @@ fn read(
     let shift = shift(&canonical.text, inner).ok_or("the query inside could not be located")?;
     let names: Vec<(usize, Vec<String>)> = reached
         .iter()
+        // A temporary table's columns are not known.
+        .filter(|one| one.relation.oid != 0)
         .filter_map(|one| Some((one.site.start.checked_sub(shift)?, visible(one))))
         .collect();
     let known: HashMap<usize, &[String]> = names
@@ -553,6 +573,9 @@ fn shift(outer: &str, inner: &str) -> Option<usize> {
     {
         return Some(COPY.len());
     }
+    let outer = outer
+        .strip_suffix(" WITH NO DATA")
+        .map_or(outer, str::trim_end);
     outer.ends_with(inner).then(|| outer.len() - inner.len())
 }
 
@@ -630,7 +653,10 @@ fn touched(reached: &[Reached<'_>], reading: Option<&Reading>) -> Vec<RelationUs
 fn merge(all: Vec<RelationUse>) -> Vec<RelationUse> {
     let mut merged: Vec<RelationUse> = Vec::new();
     for one in all {
-        match merged.iter_mut().find(|known| known.oid == one.oid) {
+        match merged
+            .iter_mut()
+            .find(|known| known.relation == one.relation)
+        {
             None => merged.push(one),
             Some(known) => {
                 for column in one.columns {

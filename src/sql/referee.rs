@@ -14,7 +14,7 @@ use pg_raw_parse::{Node, deparse, nodes, parse};
 use super::canonical::query_of;
 use super::statement::Kind;
 use super::survey::{self, Role, Survey};
-use super::{Context, Denial, Reason, functions};
+use super::{Context, Denial, Reason, functions, temporary};
 
 /// What was decided about a statement.
 #[derive(Debug, Default)]
@@ -56,6 +56,12 @@ pub(super) fn check(
         | Node::UpdateStmt(_)
         | Node::DeleteStmt(_)
         | Node::MergeStmt(_) => {}
+        Node::CreateTableAsStmt(create) => {
+            let into = create.into().and_then(|into| into.rel());
+            if !into.is_some_and(temporary::is_temporary) {
+                return Err(disagree("it creates a table"));
+            }
+        }
         _ => return Err(disagree("it is not a query")),
     }
     let Some(query) = query_of(node) else {

@@ -13,7 +13,7 @@ use super::names::{name_end, qualified, quote};
 use super::query::{Governed, govern};
 use super::splice::{Edit, apply};
 use super::survey::{survey_expressions, unknown};
-use super::{Context, Denial, Effect, Plan, Reason, functions, referee, session};
+use super::{Context, Denial, Effect, Plan, Reason, functions, referee, session, temporary};
 
 /// A statement's kind, as far as decisions differ.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -153,6 +153,9 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
                 require(context, Action::Notify, "LISTEN and NOTIFY")?;
                 Ok(plain(Effect::None, Some(Action::Notify)))
             }
+            Kind::Ddl if temporary::concerns(canonical.node(), context) => {
+                temporary::decide(canonical, context)
+            }
             Kind::Ddl => {
                 ddl(context)?;
                 Ok(plain(Effect::Ddl, Some(Action::Ddl)))
@@ -172,7 +175,12 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
     }
 }
 
-fn plan(kind: &'static str, text: Arc<str>, effect: Effect, action: Option<Action>) -> Plan {
+pub(super) fn plan(
+    kind: &'static str,
+    text: Arc<str>,
+    effect: Effect,
+    action: Option<Action>,
+) -> Plan {
     Plan {
         text,
         kind,
@@ -188,7 +196,7 @@ fn owned(name: Option<&str>) -> Arc<str> {
     name.unwrap_or_default().into()
 }
 
-fn require(context: &Context<'_>, action: Action, what: &str) -> Result<(), Denial> {
+pub(super) fn require(context: &Context<'_>, action: Action, what: &str) -> Result<(), Denial> {
     match context.rights.allows(action) {
         Some(_) => Ok(()),
         None => Err(Denial::new(
@@ -225,7 +233,7 @@ fn query(
     refereed(kind, governed, context, effect)
 }
 
-fn refereed(
+pub(super) fn refereed(
     kind: Kind,
     governed: Governed,
     context: &Context<'_>,

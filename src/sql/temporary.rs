@@ -1,0 +1,184 @@
+//! Temporary tables: of this session alone, so what the caller puts there it has
+//! seen already.
+//!
+//! Invariant: a temporary table never stands for a relation that is governed:
+//! the final text names it as `pg_temp.name`, and every other relation by its
+//! own schema.
+
+use std::sync::Arc;
+
+use pg_raw_parse::{Node, nodes};
+
+use crate::catalog::{Relation, RelationKind};
+use crate::policy::Action;
+
+use super::canonical::Canonical;
+use super::names::qualified;
+use super::query::govern;
+use super::statement::{Kind, plan, refereed, require};
+use super::{Context, Denial, Effect, Plan, Reason};
+
+/// The schema that a session's temporary tables are named by.
+pub(super) const SCHEMA: &str = "pg_temp";
+
+/// The session's temporary table that a name means, if any: temporary tables
+/// come before everything else in the search_path.
+pub(super) fn lookup<'c>(
+    context: &Context<'c>,
+    schema: Option<&str>,
+    name: &str,
+) -> Option<&'c Arc<Relation>> {
+    let own = schema.is_none_or(|schema| schema == SCHEMA);
+    context
+        .temporary
+        .iter()
+        .find(|table| own && &*table.name == name)
+}
+
+/// A temporary table, as far as names must know: its columns are not known.
+pub fn table(name: &str) -> Arc<Relation> {
+    Arc::new(Relation {
+        oid: 0,
+        schema: SCHEMA.into(),
+        name: name.into(),
+        kind: RelationKind::Table,
+        columns: Vec::new(),
+        parents: Vec::new(),
+        has_children: false,
+        definition: None,
+    })
+}
+
+/// Whether a statement makes or drops temporary tables only.
+pub(super) fn concerns(node: Node<'_>, context: &Context<'_>) -> bool {
+    match node {
+        Node::CreateStmt(create) => create.relation().is_some_and(is_temporary),
+        Node::CreateTableAsStmt(create) => create
+            .into()
+            .and_then(|into| into.rel())
+            .is_some_and(is_temporary),
+        Node::DropStmt(drop) => {
+            drop.remove_type == nodes::ObjectType::OBJECT_TABLE
+                && dropped(drop).is_some_and(|all| {
+                    all.iter()
+                        .all(|(schema, name)| lookup(context, schema.as_deref(), name).is_some())
+                })
+        }
+        _ => false,
+    }
+}
+
+pub(super) fn is_temporary(relation: &nodes::RangeVar) -> bool {
+    // RELPERSISTENCE_TEMP
+    u8::try_from(relation.relpersistence).is_ok_and(|kind| kind == b't')
+        || relation.schemaname() == Some(SCHEMA)
+}
+
+fn dropped(drop: &nodes::DropStmt) -> Option<Vec<(Option<String>, String)>> {
+    drop.objects()
+        .iter()
+        .map(|object| {
+            let Node::NodeList(parts) = object else {
+                return None;
+            };
+            let parts: Vec<&str> = parts.iter().map(Node::as_str).collect::<Option<_>>()?;
+            match parts.as_slice() {
+                [name] => Some((None, (*name).to_owned())),
+                [schema, name] => Some((Some((*schema).to_owned()), (*name).to_owned())),
+                _ => None,
+            }
+        })
+        .collect()
+}
+
+/// Decides CREATE TEMP TABLE, CREATE TEMP TABLE AS and DROP TABLE of such.
+pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
+    require(context, Action::Temp, "a temporary table")?;
+    match canonical.node() {
+        Node::CreateStmt(create) => {
+            plain(create)?;
+            created(create.relation(), canonical.text.clone())
+        }
+        Node::CreateTableAsStmt(create) => {
+            let relation = create.into().and_then(|into| into.rel());
+            let governed = govern(canonical, context)?;
+            let made = created(relation, String::new())?;
+            let plan = refereed(Kind::Ddl, governed, context, made.effect)?;
+            Ok(Plan {
+                kind: made.kind,
+                action: Some(Action::Temp),
+                ..plan
+            })
+        }
+        Node::DropStmt(drop) => {
+            let names = dropped(drop).unwrap_or_default();
+            let quoted: Vec<String> = names
+                .iter()
+                .map(|(_, name)| qualified(SCHEMA, name))
+                .collect();
+            let names = names.iter().map(|(_, name)| name.as_str().into()).collect();
+            let text = format!("DROP TABLE {}", quoted.join(", "));
+            Ok(plan(
+                "DROP TABLE",
+                text.into(),
+                Effect::DropTemporary(names),
+                Some(Action::Temp),
+            ))
+        }
+        _ => Err(Denial::new(Reason::Unsupported, "statement is not served")),
+    }
+}
+
+/// The plan that makes it, under its own schema: a name with another schema is
+/// refused by the grammar of the server.
+fn created(relation: Option<&nodes::RangeVar>, text: String) -> Result<Plan, Denial> {
+    let Some(name) = relation.and_then(|relation| relation.relname()) else {
+        return Err(Denial::new(Reason::Unsupported, "a table without a name"));
+    };
+    let effect = Effect::CreateTemporary(name.into());
+    Ok(plan(
+        "CREATE TABLE",
+        text.into(),
+        effect,
+        Some(Action::Temp),
+    ))
+}
+
+/// Columns of a type, nullable or not, unique or not: nothing that computes or
+/// refers.
+fn plain(create: &nodes::CreateStmt) -> Result<(), Denial> {
+    let refused = |what: &str| {
+        Err(Denial::new(
+            Reason::Unsupported,
+            format!("{what} in a temporary table is not served"),
+        )
+        .hint("list plain columns, or use CREATE TEMP TABLE … AS SELECT"))
+    };
+    if !create.inh_relations().is_empty()
+        || create.partbound().is_some()
+        || create.of_typename().is_some()
+    {
+        return refused("inheritance");
+    }
+    if create.partspec().is_some() || !create.constraints().is_empty() {
+        return refused("partitioning or a table constraint");
+    }
+    for element in create.table_elts() {
+        let Node::ColumnDef(column) = element else {
+            return refused("LIKE or a table constraint");
+        };
+        for constraint in column.constraints() {
+            let Node::Constraint(constraint) = constraint else {
+                return refused("a constraint of an unknown form");
+            };
+            match constraint.contype {
+                nodes::ConstrType::CONSTR_NULL
+                | nodes::ConstrType::CONSTR_NOTNULL
+                | nodes::ConstrType::CONSTR_PRIMARY
+                | nodes::ConstrType::CONSTR_UNIQUE => {}
+                _ => return refused("a default, check or reference"),
+            }
+        }
+    }
+    Ok(())
+}
