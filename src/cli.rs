@@ -4,6 +4,7 @@
 //! arguments with a `run`; its result is the process's.
 
 mod identity;
+mod policy;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -25,6 +26,9 @@ enum Command {
     /// Make what policies/identities.yaml holds
     #[command(subcommand)]
     Identity(identity::Identity),
+    /// Check a directory of policy files, or print what they may hold
+    #[command(subcommand)]
+    Policy(policy::Policy),
 }
 
 /// Runs the command line: 0 if it succeeded, 1 if it failed, 2 if it was not
@@ -50,6 +54,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Identity(identity) => identity.run(),
+        Command::Policy(policy) => policy.run(),
     }
 }
 

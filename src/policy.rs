@@ -7,14 +7,21 @@
 //! depends on: two principals with equal rights have equal [`Rights::digest`].
 
 pub mod decide;
+pub mod expression;
+mod file;
 pub mod load;
 pub mod mask;
+mod model;
+mod pattern;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 pub use decide::Rights;
-pub use load::Policy;
+pub use file::schema;
+pub use load::{Policy, PolicyError};
 pub use mask::Mask;
 
 /// What a grant allows to be done with a relation.

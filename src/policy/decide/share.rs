@@ -1,0 +1,468 @@
+//! One principal's part in a decision: its grants, sorted by what they can do.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::subject::Subject;
+use super::{denied, rank, stricter_column};
+use crate::catalog::RelationKind;
+use crate::identity::Principal;
+use crate::policy::expression::Kind;
+use crate::policy::file::Unclassified;
+use crate::policy::load::Policy;
+use crate::policy::model::{Dataset, Digested, Grant, Tag, TagTreatment};
+use crate::policy::{Action, ColumnAccess, Limits, RelationAccess, RowFilter, Treatment};
+
+/// A principal's grants on a dataset at a moment.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Share {
+    /// `role analyst`, `roles a, b`, or why there is none.
+    who: Arc<str>,
+    /// Those that apply.
+    grants: Vec<Arc<Digested<Grant>>>,
+    /// Those that want a second factor: only their `block` and `hide` count.
+    locked: Vec<Arc<Digested<Grant>>>,
+    /// Those not yet or no longer in force, for messages.
+    dormant: Vec<Arc<Digested<Grant>>>,
+}
+
+/// What the grants say of one relation.
+struct Verdict<'a> {
+    /// All whose `block` and `hide` count.
+    heard: Vec<&'a Grant>,
+    /// Grants of `read` by row filter (`None`: all rows), each with its rule.
+    groups: BTreeMap<Option<String>, Group<'a>>,
+    /// By other action, the row filters of grants that give it.
+    others: BTreeMap<Action, BTreeSet<Option<String>>>,
+    /// Why a grant that names the relation could not be used.
+    unusable: Option<String>,
+}
+
+#[derive(Default)]
+struct Group<'a> {
+    grants: Vec<&'a Grant>,
+    rule: String,
+}
+
+impl Share {
+    /// Also until when it holds.
+    pub(super) fn new(
+        policy: &Policy,
+        principal: &Principal,
+        dataset: &str,
+        now: jiff::Timestamp,
+    ) -> (Self, Option<jiff::Timestamp>) {
+        let roles = match policy.identities.get(&principal.name) {
+            Some(identity) if identity.disabled => &Vec::new(),
+            Some(identity) => &identity.roles,
+            None => &principal.roles,
+        };
+        let mut share = Self {
+            who: match roles.as_slice() {
+                [] => format!("{} has no role", principal.label()).into(),
+                [role] => format!("role {role}").into(),
+                roles => format!("roles {}", roles.join(", ")).into(),
+            },
+            ..Self::default()
+        };
+        let mut until: Option<jiff::Timestamp> = None;
+        for role in roles {
+            let Some(grants) = policy.roles.get(role) else {
+                // A role that is gone may have blocked what the others do not.
+                share = Self {
+                    who: format!("role {role} (no longer defined)").into(),
+                    ..Self::default()
+                };
+                return (share, None);
+            };
+            let here = |grant: &&Arc<Digested<Grant>>| *grant.dataset == *dataset;
+            for grant in grants.iter().filter(here) {
+                let turns = grant.from.into_iter().chain(grant.until);
+                until = turns.filter(|turn| *turn > now).chain(until).min();
+                let early = grant.from.is_some_and(|from| now < from);
+                let late = grant.until.is_some_and(|until| now >= until);
+                let list = if early || late {
+                    &mut share.dormant
+                } else if grant.mfa && !principal.mfa {
+                    &mut share.locked
+                } else {
+                    &mut share.grants
+                };
+                list.push(grant.clone());
+            }
+        }
+        (share, until)
+    }
+
+    pub(super) fn digest(&self, context: &mut ring::digest::Context) {
+        context.update(&(self.who.len() as u64).to_be_bytes());
+        context.update(self.who.as_bytes());
+        for list in [&self.grants, &self.locked, &self.dormant] {
+            context.update(&(list.len() as u64).to_be_bytes());
+            list.iter().for_each(|grant| context.update(&grant.digest));
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.grants.is_empty()
+    }
+
+    pub(super) fn limits(&self) -> impl Iterator<Item = Limits> {
+        self.grants.iter().map(|grant| grant.limits)
+    }
+
+    pub(super) fn allows(&self, action: Action) -> Option<String> {
+        let grants = self.grants.iter();
+        let mut giving = grants.filter(|grant| grant.actions.contains(&action));
+        giving.next().map(|grant| grant.rule())
+    }
+
+    /// Whether a grant of everything shows every tag in clear, and none forbids.
+    pub(super) fn all_clear(&self, dataset: &Dataset) -> bool {
+        let tags = dataset.tags();
+        let everything = |grant: &&Arc<Digested<Grant>>| {
+            grant.actions.contains(&Action::Read)
+                && grant.rows.is_empty()
+                && grant.tables.iter().any(|pattern| pattern.is_everything())
+        };
+        let open: Vec<_> = self.grants.iter().filter(everything).collect();
+        let forbids = |rule: Option<&TagTreatment>| {
+            rule.is_some_and(|rule| rank(&rule.treatment) >= rank(&Treatment::Block))
+        };
+        let mut heard = self.grants.iter().chain(&self.locked);
+        !open.is_empty()
+            && dataset.unclassified == Unclassified::Clear
+            && tags.iter().all(|tag| {
+                open.iter()
+                    .any(|grant| grant.of(tag).is_some_and(|rule| rule.treatment.is_clear()))
+            })
+            && !heard.any(|grant| tags.iter().any(|tag| forbids(grant.of(tag))))
+    }
+
+    pub(super) fn access(&self, subject: &Subject<'_>) -> RelationAccess {
+        let relation = subject.relation;
+        let own_rows = match relation.kind {
+            RelationKind::MaterializedView => Some("materialized view"),
+            RelationKind::ForeignTable => Some("foreign table"),
+            _ => None,
+        };
+        if let Some(kind) = own_rows
+            && !subject.classified
+            && !self.all_clear(subject.dataset)
+        {
+            return denied(
+                relation,
+                &format!(
+                    "{kind} {} stores rows of its own; classify it under `tables` of {}",
+                    relation.label(),
+                    subject.dataset.place
+                ),
+            );
+        }
+        let verdict = self.verdict(subject);
+        let actions = verdict.actions();
+        if actions.is_empty() {
+            return denied(relation, &self.why_not(subject, &verdict));
+        }
+        let Some(first) = verdict.first() else {
+            let given: Vec<&str> = actions.iter().map(|action| action.as_str()).collect();
+            let why = format!(
+                "{} may {} {}, not read it",
+                self.who,
+                given.join(", "),
+                relation.label()
+            );
+            return RelationAccess {
+                actions,
+                ..denied(relation, &why)
+            };
+        };
+        RelationAccess {
+            actions,
+            columns: (0..relation.columns.len())
+                .map(|index| verdict.column(subject, index))
+                .collect(),
+            filter: verdict.filter(),
+            rule: first.rule().into(),
+        }
+    }
+
+    fn verdict<'a>(&'a self, subject: &Subject<'_>) -> Verdict<'a> {
+        let naming = |grant: &&Arc<Digested<Grant>>| grant.names(&subject.names);
+        let locked = self.locked.iter().filter(naming);
+        let mut verdict = Verdict {
+            heard: locked.map(|grant| &grant.value).collect(),
+            groups: BTreeMap::new(),
+            others: BTreeMap::new(),
+            unusable: None,
+        };
+        for grant in self.grants.iter().filter(naming) {
+            let grant = &grant.value;
+            verdict.heard.push(grant);
+            let (filter, rule) = match row_filter(grant, subject) {
+                Ok(filter) => filter,
+                Err(why) => {
+                    verdict.unusable.get_or_insert(why);
+                    continue;
+                }
+            };
+            for action in &grant.actions {
+                if *action == Action::Read {
+                    let group = verdict.groups.entry(filter.clone()).or_default();
+                    if group.grants.is_empty() {
+                        group.rule.clone_from(&rule);
+                    }
+                    group.grants.push(grant);
+                } else {
+                    verdict
+                        .others
+                        .entry(*action)
+                        .or_default()
+                        .insert(filter.clone());
+                }
+            }
+        }
+        verdict
+    }
+
+    fn why_not(&self, subject: &Subject<'_>, verdict: &Verdict<'_>) -> String {
+        let label = subject.relation.label();
+        let naming = |list: &[Arc<Digested<Grant>>]| {
+            list.iter()
+                .find(|grant| grant.names(&subject.names))
+                .map(|grant| (grant.rule(), grant.until))
+        };
+        if let Some(why) = &verdict.unusable {
+            return why.clone();
+        }
+        if let Some((rule, _)) = naming(&self.locked) {
+            return format!("{rule} grants {label} only with a second factor");
+        }
+        if let Some((rule, until)) = naming(&self.dormant) {
+            return match until {
+                Some(until) => {
+                    format!("the grant of {rule} on {label} is not in force (until {until})")
+                }
+                None => format!("the grant of {rule} on {label} is not in force yet"),
+            };
+        }
+        if self.who.starts_with("role") {
+            format!("no grant of {} names {label}", self.who)
+        } else {
+            self.who.to_string()
+        }
+    }
+}
+
+/// A grant's condition on the relation's rows, as canonical SQL, with its rule.
+fn row_filter(grant: &Grant, subject: &Subject<'_>) -> Result<(Option<String>, String), String> {
+    let mut parts = BTreeSet::new();
+    let mut rule = grant.rule();
+    for rows in &grant.rows {
+        let reaches = subject
+            .names_for_rows()
+            .any(|name| rows.tables.matches(&name.schema, &name.name));
+        if !reaches {
+            continue;
+        }
+        let classes = |name: &str| subject.relation.column(name).map(|column| column.class);
+        let fault = match rows.condition.kind(&classes) {
+            Ok(Kind::Bool) => None,
+            Ok(_) => Some("it is no condition".to_owned()),
+            Err(why) => Some(why),
+        };
+        if let Some(why) = fault {
+            return Err(format!(
+                "the row filter of role {} ({}) does not fit {}: {why}",
+                grant.role,
+                rows.place,
+                subject.relation.label()
+            ));
+        }
+        if parts.is_empty() {
+            rule = format!("role {} ({})", grant.role, rows.place);
+        }
+        parts.insert(rows.condition.canonical());
+    }
+    let joined = parts
+        .into_iter()
+        .reduce(|one, two| format!("({one} AND {two})"));
+    Ok((joined, rule))
+}
+
+impl Verdict<'_> {
+    /// The grant by which the relation is read.
+    fn first(&self) -> Option<&Grant> {
+        let decisive = self
+            .groups
+            .get(&None)
+            .or_else(|| self.groups.values().next());
+        decisive.and_then(|group| group.grants.first().copied())
+    }
+
+    fn actions(&self) -> BTreeSet<Action> {
+        let mut actions = BTreeSet::new();
+        if !self.groups.is_empty() {
+            actions.insert(Action::Read);
+        }
+        for (action, filters) in &self.others {
+            let reach = filters.contains(&None)
+                || (!self.groups.is_empty()
+                    && self.groups.keys().all(|filter| filters.contains(filter)));
+            if reach {
+                actions.insert(*action);
+            }
+        }
+        actions
+    }
+
+    fn filter(&self) -> Option<RowFilter> {
+        if self.groups.contains_key(&None) {
+            return None;
+        }
+        let filters: Vec<&str> = self.groups.keys().flatten().map(String::as_str).collect();
+        let rules: Vec<&str> = self.groups.values().map(|group| &*group.rule).collect();
+        let sql = match filters.as_slice() {
+            [one] => (*one).to_owned(),
+            many => format!("({})", many.join(" OR ")),
+        };
+        Some(RowFilter {
+            sql: sql.into(),
+            rule: rules.join(" or ").into(),
+        })
+    }
+
+    fn column(&self, subject: &Subject<'_>, index: usize) -> ColumnAccess {
+        let tags = subject.tags.get(index).map_or(&[][..], Vec::as_slice);
+        if tags.is_empty() {
+            return self.unclassified(subject);
+        }
+        let access = self.tagged(tags);
+        let Some(column) = subject.relation.columns.get(index) else {
+            return access;
+        };
+        match &access.treatment {
+            Treatment::Mask(mask) if mask.expression("x", column).is_none() => ColumnAccess {
+                treatment: Treatment::Block,
+                rule: format!(
+                    "mask {} cannot serve type {}: {}",
+                    mask.name(),
+                    column.type_sql,
+                    access.rule
+                )
+                .into(),
+                tag: access.tag,
+            },
+            _ => access,
+        }
+    }
+
+    fn unclassified(&self, subject: &Subject<'_>) -> ColumnAccess {
+        let access = |treatment, rule: String| ColumnAccess {
+            treatment,
+            tag: None,
+            rule: rule.into(),
+        };
+        let dataset = subject.dataset;
+        let by_dataset = |what: &str| format!("unclassified: {what} ({})", dataset.place);
+        if dataset.unclassified == Unclassified::Hide && subject.relation.kind != RelationKind::View
+        {
+            return access(Treatment::Hide, by_dataset("hide"));
+        }
+        let gone = subject.gone.iter().find(|gone| {
+            let tags = std::slice::from_ref(&gone.tag);
+            !self.tagged(tags).treatment.is_clear()
+        });
+        if let Some(gone) = gone {
+            return access(
+                Treatment::Block,
+                format!(
+                    "{} is classified ({}) but not there: this may be it, renamed",
+                    gone.column, gone.tag.place
+                ),
+            );
+        }
+        match dataset.unclassified {
+            _ if subject.relation.kind == RelationKind::View => access(
+                Treatment::Clear,
+                "a view is governed by what it reads".into(),
+            ),
+            Unclassified::Clear => access(Treatment::Clear, by_dataset("clear")),
+            Unclassified::Block => access(Treatment::Block, by_dataset("block")),
+            Unclassified::Hide => access(Treatment::Hide, by_dataset("hide")),
+        }
+    }
+
+    /// Steps 1 to 3 of the semantics, for a column that carries these tags.
+    fn tagged(&self, tags: &[Tag]) -> ColumnAccess {
+        let silent = || {
+            let names: Vec<&str> = tags.iter().map(|tag| &*tag.name).collect();
+            ColumnAccess {
+                treatment: Treatment::Block,
+                tag: tags.first().map(|tag| tag.name.clone()),
+                rule: match self.heard.first() {
+                    Some(grant) => format!(
+                        "role {} does not speak of tag {} ({})",
+                        grant.role,
+                        names.join(", "),
+                        grant.place
+                    ),
+                    None => format!("no role speaks of tag {}", names.join(", ")),
+                }
+                .into(),
+            }
+        };
+        let mut forbidden: Option<ColumnAccess> = None;
+        for grant in &self.heard {
+            for said in tags.iter().filter_map(|tag| opinion(grant, tag)) {
+                let floor = forbidden.as_ref().map_or(1, |one| rank(&one.treatment));
+                if rank(&said.treatment) > floor {
+                    forbidden = Some(said);
+                }
+            }
+        }
+        if let Some(forbidden) = forbidden {
+            return forbidden;
+        }
+        if let Some(group) = self.groups.get(&None) {
+            return group.tagged(tags).unwrap_or_else(silent);
+        }
+        self.groups
+            .values()
+            .map(|group| group.tagged(tags).unwrap_or_else(silent))
+            .reduce(|one, two| stricter_column(one, &two))
+            .unwrap_or_else(silent)
+    }
+}
+
+impl Group<'_> {
+    /// Grants with one row filter add up; `None`: all are silent.
+    fn tagged(&self, tags: &[Tag]) -> Option<ColumnAccess> {
+        let mut first_mask = None;
+        for grant in &self.grants {
+            let said: Option<Vec<ColumnAccess>> =
+                tags.iter().map(|tag| opinion(grant, tag)).collect();
+            let strictest = said
+                .into_iter()
+                .flatten()
+                .reduce(|one, two| stricter_column(one, &two));
+            match strictest {
+                Some(access) if access.treatment.is_clear() => return Some(access),
+                Some(access) => {
+                    first_mask.get_or_insert(access);
+                }
+                None => {}
+            }
+        }
+        first_mask
+    }
+}
+
+/// What a grant says of a tag.
+fn opinion(grant: &Grant, tag: &Tag) -> Option<ColumnAccess> {
+    grant.of(&tag.name).map(|said| ColumnAccess {
+        treatment: said.treatment.clone(),
+        tag: Some(tag.name.clone()),
+        rule: format!("role {}, tag {} ({})", grant.role, tag.name, said.place).into(),
+    })
+}

@@ -1,0 +1,395 @@
+//! Files as parsed → a [`Policy`] whose every reference leads somewhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use base64::Engine as _;
+
+use super::{Policy, PolicyError, nearest};
+use crate::identity::Kind;
+use crate::policy::expression::Expression;
+use crate::policy::file::{self, At, Entries, File, TagRule};
+use crate::policy::model::{Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment};
+use crate::policy::pattern::{Name, Pattern};
+use crate::policy::{Limits, Treatment};
+
+/// A mistake and its line; the file is known further out.
+pub(super) struct Fault {
+    line: u64,
+    what: String,
+    hint: Option<String>,
+}
+
+impl Fault {
+    pub(super) fn new(line: u64, what: &str, hint: Option<String>) -> Self {
+        Self {
+            line,
+            what: what.to_owned(),
+            hint,
+        }
+    }
+
+    fn within(self, file: &str) -> PolicyError {
+        PolicyError::Fault {
+            file: file.into(),
+            line: self.line,
+            what: self.what,
+            hint: self.hint,
+        }
+    }
+}
+
+/// What an unknown name was likely meant to be.
+fn did_you_mean<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    nearest(word, words).map(|near| format!("did you mean `{near}`?"))
+}
+
+type Files<'a> = [(&'a str, File)];
+
+/// What stands in a file of the set, for one kind of top-level key.
+type Entry<'a, V> = (&'a str, &'a At<String>, &'a V);
+
+pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
+    let mut warnings = Vec::new();
+    let mut datasets = BTreeMap::new();
+    for (file, name, dataset) in once(files, "dataset", |file| &file.datasets)? {
+        let place = place(file, name.line);
+        let checked = self::dataset(file, place, dataset).map_err(|fault| fault.within(file))?;
+        datasets.insert(Arc::from(name.value.as_str()), Digested::new(checked));
+    }
+    let mut roles = BTreeMap::new();
+    for (file, name, role) in once(files, "role", |file| &file.roles)? {
+        let mut grants = Vec::new();
+        for grant in &role.grants {
+            let checked = self::grant(file, &name.value, grant, &datasets, &mut warnings)
+                .map_err(|fault| fault.within(file))?;
+            grants.push(Digested::new(checked));
+        }
+        roles.insert(Arc::from(name.value.as_str()), grants);
+    }
+    let entries = once(files, "identity", |file| &file.identities)?;
+    let kinds: BTreeMap<&str, Kind> = entries
+        .iter()
+        .map(|(_, name, identity)| (name.value.as_str(), identity.kind))
+        .collect();
+    let mut identities = BTreeMap::new();
+    for (file, name, identity) in entries {
+        let checked = self::identity(file, name, identity, &roles, &kinds, &mut warnings)
+            .map_err(|fault| fault.within(file))?;
+        identities.insert(Arc::from(name.value.as_str()), checked);
+    }
+    Ok(Policy {
+        warnings,
+        datasets,
+        roles,
+        identities,
+        ..Policy::default()
+    })
+}
+
+fn place(file: &str, line: u64) -> Arc<str> {
+    format!("{file}:{line}").into()
+}
+
+/// The entries of all files, no name twice.
+fn once<'a, V>(
+    files: &'a Files<'a>,
+    kind: &str,
+    entries: impl Fn(&'a File) -> &'a Entries<V>,
+) -> Result<Vec<Entry<'a, V>>, PolicyError> {
+    let mut seen: BTreeMap<&str, Arc<str>> = BTreeMap::new();
+    let mut all = Vec::new();
+    for (file, parsed) in files {
+        for (name, value) in &entries(parsed).0 {
+            let fault = |what: &str| Fault::new(name.line, what, None).within(file);
+            // Names go into messages, tags and records.
+            if name.value.is_empty()
+                || name.value.len() > 63
+                || name.value.chars().any(char::is_control)
+            {
+                return Err(fault(&format!(
+                    "a {kind}'s name has 1 to 63 bytes and no control characters"
+                )));
+            }
+            if let Some(first) = seen.insert(&name.value, place(file, name.line)) {
+                return Err(fault(&format!(
+                    "{kind} `{}` stands in {first} already",
+                    name.value
+                )));
+            }
+            all.push((*file, name, value));
+        }
+    }
+    Ok(all)
+}
+
+fn dataset(file: &str, at: Arc<str>, dataset: &file::Dataset) -> Result<Dataset, Fault> {
+    let mut tables = BTreeMap::new();
+    for (name, columns) in &dataset.tables.0 {
+        let fault = |what: String| Fault::new(name.line, &what, None);
+        let table = Name::parse(&name.value).map_err(fault)?;
+        if table.schema.contains('*') || table.name.contains('*') {
+            return Err(fault(format!(
+                "`{}`: a classification names one table",
+                name.value
+            )));
+        }
+        let mut tags = BTreeMap::new();
+        for (column, tag) in &columns.0 {
+            if tag.value == "*" || tag.value.is_empty() {
+                return Err(Fault::new(tag.line, "this is no tag", None));
+            }
+            tags.insert(
+                Arc::from(column.value.as_str()),
+                Tag {
+                    name: tag.value.as_str().into(),
+                    place: place(file, tag.line),
+                },
+            );
+        }
+        let classified = Table { columns: tags };
+        // Two spellings of one name: with quotes and without.
+        if tables.insert(table, classified).is_some() {
+            return Err(fault(format!("`{}` stands here twice", name.value)));
+        }
+    }
+    let functions = dataset
+        .functions
+        .iter()
+        .map(|name| Name::parse(&name.value).map_err(|what| Fault::new(name.line, &what, None)))
+        .collect::<Result<_, _>>()?;
+    Ok(Dataset {
+        unclassified: dataset.unclassified,
+        tables,
+        functions,
+        place: at,
+    })
+}
+
+fn grant(
+    file: &str,
+    role: &str,
+    grant: &At<file::Grant>,
+    datasets: &BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
+    warnings: &mut Vec<String>,
+) -> Result<Grant, Fault> {
+    let At { value: grant, line } = grant;
+    let of = &grant.dataset;
+    let Some((name, dataset)) = datasets.get_key_value(&*of.value) else {
+        return Err(Fault::new(
+            of.line,
+            &format!("no classification names dataset `{}`", of.value),
+            did_you_mean(&of.value, datasets.keys().map(|name| &**name)),
+        ));
+    };
+    if grant.tables.is_empty() || grant.actions.is_empty() {
+        return Err(Fault::new(*line, "a grant names tables and actions", None));
+    }
+    let tables = grant.tables.iter().map(pattern).collect::<Result<_, _>>()?;
+    let known = dataset.tags();
+    let mut tags = BTreeMap::new();
+    let mut other_tags = None;
+    for (tag, rule) in &grant.tags.0 {
+        let treatment = TagTreatment {
+            treatment: treatment(rule)?,
+            place: place(file, rule.line),
+        };
+        if tag.value == "*" {
+            other_tags = Some(treatment);
+            continue;
+        }
+        if !known.contains(&Arc::from(tag.value.as_str())) {
+            let meant = did_you_mean(&tag.value, known.iter().map(|name| &***name));
+            warnings.push(format!(
+                "{file}:{}: no column of {name} carries the tag `{}`{}",
+                tag.line,
+                tag.value,
+                meant.map(|hint| format!("; {hint}")).unwrap_or_default()
+            ));
+        }
+        tags.insert(Arc::from(tag.value.as_str()), treatment);
+    }
+    let rows = grant
+        .rows
+        .0
+        .iter()
+        .map(|(table, text)| rows(file, table, text))
+        .collect::<Result<_, _>>()?;
+    let time = |at: &Option<At<String>>| match at {
+        None => Ok(None),
+        Some(at) => at.value.parse::<jiff::Timestamp>().map(Some).map_err(|_| {
+            let what = format!("`{}` is no time", at.value);
+            Fault::new(at.line, &what, Some("write 2027-01-31T00:00:00Z".into()))
+        }),
+    };
+    let (from, until) = (time(&grant.from)?, time(&grant.until)?);
+    if from.zip(until).is_some_and(|(from, until)| from >= until) {
+        return Err(Fault::new(
+            *line,
+            "a grant that ends before it begins",
+            None,
+        ));
+    }
+    Ok(Grant {
+        role: role.into(),
+        place: place(file, *line),
+        dataset: name.clone(),
+        tables,
+        actions: grant.actions.iter().copied().collect(),
+        tags,
+        other_tags,
+        rows,
+        limits: limits(grant.limits.as_ref())?,
+        from,
+        until,
+        mfa: grant.require.mfa,
+    })
+}
+
+fn pattern(text: &At<String>) -> Result<Pattern, Fault> {
+    Pattern::parse(&text.value).map_err(|what| Fault::new(text.line, &what, None))
+}
+
+fn rows(file: &str, table: &At<String>, text: &At<String>) -> Result<Rows, Fault> {
+    let condition = Expression::condition(&text.value).map_err(|error| {
+        let what = format!("row filter of {}: {error}", table.value);
+        Fault::new(text.line, &what, None)
+    })?;
+    Ok(Rows {
+        tables: pattern(table)?,
+        condition: Arc::new(condition),
+        place: place(file, table.line),
+    })
+}
+
+fn treatment(rule: &At<TagRule>) -> Result<Treatment, Fault> {
+    Ok(match &rule.value {
+        TagRule::Clear => Treatment::Clear,
+        TagRule::Block => Treatment::Block,
+        TagRule::Hide => Treatment::Hide,
+        TagRule::Mask(fields) => Treatment::Mask(Arc::new(super::mask::mask(fields, rule.line)?)),
+    })
+}
+
+fn limits(limits: Option<&file::GrantLimits>) -> Result<Limits, Fault> {
+    let Some(limits) = limits else {
+        return Ok(Limits::default());
+    };
+    let timeout = limits.statement_timeout.as_ref();
+    let timeout = timeout.map(|at| {
+        milliseconds(&at.value).ok_or_else(|| {
+            let what = format!("`{}` is no duration", at.value);
+            Fault::new(at.line, &what, Some("write 500ms, 60s, 5min or 1h".into()))
+        })
+    });
+    Ok(Limits {
+        rows_per_query: limits.rows_per_query,
+        statement_timeout_ms: timeout.transpose()?,
+    })
+}
+
+/// Above zero (which Postgres takes for no limit at all), and below its own
+/// largest.
+fn milliseconds(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|char: char| char.is_ascii_alphabetic());
+    let unit = match text.get(digits.len()..)? {
+        "ms" => 1,
+        "s" => 1000,
+        "min" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let count = digits.parse::<u64>().ok()?.checked_mul(unit)?;
+    (1..=2_147_483_647).contains(&count).then_some(count)
+}
+
+fn identity(
+    file: &str,
+    name: &At<String>,
+    identity: &file::Identity,
+    roles: &BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
+    kinds: &BTreeMap<&str, Kind>,
+    warnings: &mut Vec<String>,
+) -> Result<Identity, Fault> {
+    let mut given = Vec::new();
+    let mut seen = BTreeSet::new();
+    for role in &identity.roles {
+        let Some((known, _)) = roles.get_key_value(&*role.value) else {
+            return Err(Fault::new(
+                role.line,
+                &format!("no role `{}`", role.value),
+                did_you_mean(&role.value, roles.keys().map(|name| &**name)),
+            ));
+        };
+        if seen.insert(known.clone()) {
+            given.push(known.clone());
+        }
+    }
+    if let Some(owner) = &identity.owner {
+        match kinds.get(&*owner.value) {
+            Some(Kind::Human) => {}
+            Some(Kind::Agent | Kind::Service) => {
+                let what = format!("`{}` is no human: an owner answers for it", owner.value);
+                return Err(Fault::new(owner.line, &what, None));
+            }
+            None => {
+                return Err(Fault::new(
+                    owner.line,
+                    &format!("no identity `{}`", owner.value),
+                    did_you_mean(&owner.value, kinds.keys().copied()),
+                ));
+            }
+        }
+    }
+    if let Some(scram) = &identity.scram {
+        // Never the verifier itself: it is as good as a hash of the password.
+        verifier(&scram.value).map_err(|what| {
+            let hint = "`pgveil identity verifier` prints one";
+            Fault::new(scram.line, what, Some(hint.into()))
+        })?;
+    }
+    if identity.scram.is_none() && identity.certificate.is_none() && !identity.disabled {
+        warnings.push(format!(
+            "{file}:{}: {}",
+            name.line,
+            no_credential(&name.value)
+        ));
+    }
+    let text = |at: &Option<At<String>>| at.as_ref().map(|at| Arc::from(at.value.as_str()));
+    Ok(Identity {
+        kind: identity.kind,
+        roles: given,
+        owner: text(&identity.owner),
+        verifier: text(&identity.scram),
+        certificate: text(&identity.certificate),
+        disabled: identity.disabled,
+    })
+}
+
+/// The warning about an identity that cannot prove itself.
+pub(super) fn no_credential(name: &str) -> String {
+    format!("`{name}` has no credential, so nobody can connect as it")
+}
+
+/// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`, the last three
+/// in base64, the keys of 32 bytes.
+///
+/// Source: `parse_scram_secret` in src/backend/libpq/auth-scram.c; RFC 5803.
+pub(super) fn verifier(text: &str) -> Result<(), &'static str> {
+    const FAULT: &str = "`scram` is no SCRAM-SHA-256 verifier";
+    let rest = text.strip_prefix("SCRAM-SHA-256$").ok_or(FAULT)?;
+    let (first, keys) = rest.split_once('$').ok_or(FAULT)?;
+    let (iterations, salt) = first.split_once(':').ok_or(FAULT)?;
+    let (stored, server) = keys.split_once(':').ok_or(FAULT)?;
+    let iterations: u32 = iterations.parse().map_err(|_| FAULT)?;
+    let bytes = |text: &str| {
+        let engine = base64::engine::general_purpose::STANDARD;
+        engine.decode(text).map_err(|_| FAULT)
+    };
+    let sound = iterations > 0
+        && i32::try_from(iterations).is_ok()
+        && !bytes(salt)?.is_empty()
+        && bytes(stored)?.len() == 32
+        && bytes(server)?.len() == 32;
+    if sound { Ok(()) } else { Err(FAULT) }
+}
