@@ -1,0 +1,72 @@
+#!/bin/sh
+# Everything that must hold, from nothing: installs what is missing, checks, tests.
+#
+#   sh tests/run.sh           all of it; some ten minutes on two cores from nothing
+#   sh tests/run.sh --quick   format, lints and tests; no drivers, no licences
+#
+# Longer, by hand:
+#   cargo test --release -- --ignored       tests that take minutes
+#   cargo deny check advisories             needs the advisory database
+#   sh benches/side-by-side/run.sh          beside a direct connection
+set -eu
+cd "$(dirname "$0")/.."
+
+quick=""
+for argument in "$@"; do
+    case $argument in
+    --quick) quick=yes ;;
+    *)
+        sed -n '2,/^set/s/^# \{0,1\}//p' "$0" >&2
+        exit 2
+        ;;
+    esac
+done
+
+if [ "$quick" ]; then
+    sh docker/setup.sh build server
+else
+    sh docker/setup.sh build server python
+fi
+PATH="$PATH:$HOME/.cargo/bin:$PWD/target/tools/bin"
+target="${CARGO_TARGET_DIR:-target}"
+# Debug information is half of the time and most of the space of a test build.
+export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-line-tables-only}"
+
+step() {
+    printf '\n== %s\n' "$*"
+}
+
+# Where rustup keeps the toolchain, its components may be missing.
+cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt
+cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
+
+step format
+cargo fmt --check
+
+step lints
+cargo clippy --locked --all-targets -- -D warnings
+
+step tests
+cargo test --locked
+
+[ -z "$quick" ] || exit 0
+
+step documentation
+RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+
+step "licences, sources and bans"
+if ! cargo deny --version >/dev/null 2>&1; then
+    # Built once, without optimisation (two minutes), and kept in target/.
+    cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features --quiet \
+        --root target/tools --target-dir target/tools/build || true
+    rm -rf target/tools/build
+fi
+if cargo deny --version >/dev/null 2>&1; then
+    cargo deny check --hide-inclusion-graph bans licenses sources
+else
+    echo "cargo-deny could not be installed: licences are not checked" >&2
+fi
+
+step "clients: psql and Python's drivers, against the demo"
+cargo build --locked --quiet
+sh tests/clients/run.sh "$target/debug/pgveil"
