@@ -82,6 +82,21 @@ pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
     parsed(text)?.iter().map(canonical).collect()
 }
 
+/// The grammar's printing of one statement of our own making.
+pub(super) fn printed(text: &str) -> Result<String, Denial> {
+    let tree = parsed(text)?;
+    match (tree.iter().next(), tree.len()) {
+        (Some(statement), 1) => {
+            let printed = deparse(statement).map_err(|error| syntax(&error))?;
+            Ok(printed.as_str().to_owned())
+        }
+        _ => Err(Denial::new(
+            Reason::Unsupported,
+            "more than one statement where one belongs",
+        )),
+    }
+}
+
 fn parsed(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
     if text.len() > MAX_TEXT {
         return Err(Denial::new(

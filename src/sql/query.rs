@@ -55,6 +55,10 @@ struct Reached<'c> {
 enum Standing {
     /// As stored, under its full name.
     Clear,
+    /// To be replaced by a scan, once it is known which columns are used.
+    Governed,
+    /// A view whose own columns are masked, over this governed expansion.
+    Masked(String),
     /// Replaced by this canonical SELECT.
     Scan(String),
 }
@@ -98,7 +102,7 @@ fn govern_nested(
     }
     let governed = reached
         .iter()
-        .any(|one| matches!(one.standing, Standing::Scan(_)));
+        .any(|one| !matches!(one.standing, Standing::Clear));
     locks(&surveyed, governed, context)?;
     operators(&surveyed, context)?;
 
@@ -110,7 +114,10 @@ fn govern_nested(
         (Err(why), true) => return Err(unread(&why, &reached)),
     };
     if let Some(reading) = &reading {
-        push_down(&mut reached, canonical, &surveyed, reading, &mut decided)?;
+        settle(&mut reached, canonical, &surveyed, reading, &mut decided)?;
+    }
+    if depth > 0 {
+        hidden(&reached, &surveyed)?;
     }
     let touched = touched(&reached, reading.as_ref());
     blocked(&reached, &touched)?;
@@ -227,9 +234,7 @@ fn reach<'c>(
                     if access.is_clear() {
                         decided.clear.insert(key);
                     } else {
-                        let text = table(&reached, &access, canonical, surveyed, &[])?;
-                        decided.scans.insert(text.clone());
-                        reached.standing = Standing::Scan(text);
+                        reached.standing = Standing::Governed;
                     }
                 }
                 RelationKind::Sequence
@@ -251,44 +256,59 @@ fn reach<'c>(
     Ok(reached)
 }
 
-fn table(
-    reached: &Reached<'_>,
-    access: &RelationAccess,
-    canonical: &Canonical,
-    surveyed: &Survey,
-    inside: &[String],
-) -> Result<String, Denial> {
-    let wants = Wants {
-        only: reached.only,
-        ctid: ctid(surveyed)?,
-        sample: reached
-            .sample
-            .and_then(|(start, end)| canonical.text.get(start..end)),
-        inside,
-    };
-    scan::table(reached.relation, access, wants)
-}
-
-/// Copies the client's harmless conditions into the fences.
-fn push_down(
+/// Writes the scans, now that it is known what the statement uses.
+fn settle(
     reached: &mut [Reached<'_>],
     canonical: &Canonical,
     surveyed: &Survey,
     reading: &Reading,
     decided: &mut Decided,
 ) -> Result<(), Denial> {
-    let fenced = |one: &Reached<'_>| {
-        one.access
-            .as_ref()
-            .is_some_and(|access| access.filter.is_some())
+    let inside = inside(reached, canonical, reading);
+    for one in reached.iter_mut() {
+        let Some(access) = &one.access else { continue };
+        let wants = Wants {
+            only: one.only,
+            ctid: matches!(one.standing, Standing::Governed) && ctid(surveyed)?,
+            sample: one
+                .sample
+                .and_then(|(start, end)| canonical.text.get(start..end)),
+            inside: inside.get(&one.site.start).map_or(&[], Vec::as_slice),
+            used: reading.uses.get(&one.site.start),
+        };
+        let text = match &one.standing {
+            Standing::Governed => scan::table(one.relation, access, wants)?,
+            Standing::Masked(expansion) => scan::view(one.relation, access, expansion, wants)?,
+            Standing::Clear | Standing::Scan(_) => continue,
+        };
+        decided.scans.insert(text.clone());
+        one.standing = Standing::Scan(text);
+    }
+    Ok(())
+}
+
+/// The client's harmless conditions, by the fenced relation they are about.
+fn inside(
+    reached: &[Reached<'_>],
+    canonical: &Canonical,
+    reading: &Reading,
+) -> HashMap<usize, Vec<String>> {
+    let fenced = |one: &&Reached<'_>| {
+        matches!(one.standing, Standing::Governed)
+            && one
+                .access
+                .as_ref()
+                .is_some_and(|access| access.filter.is_some())
     };
-    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(fenced)) else {
-        return Ok(());
+    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(|one| fenced(&one)))
+    else {
+        return HashMap::new();
     };
     let open = |site: usize, name: &str| {
         reached
             .iter()
-            .find(|one| one.site.start == site && fenced(one))
+            .filter(fenced)
+            .find(|one| one.site.start == site)
             .is_some_and(|one| {
                 let columns = one
                     .relation
@@ -302,19 +322,7 @@ fn push_down(
                     })
             })
     };
-    let inside = pushdown::conditions(query, &reading.bound, &open);
-    for one in reached.iter_mut() {
-        let (Some(conditions), Some(access)) = (inside.get(&one.site.start), one.access.clone())
-        else {
-            continue;
-        };
-        if matches!(one.standing, Standing::Scan(_)) && one.relation.kind != RelationKind::View {
-            let text = table(one, &access, canonical, surveyed, conditions)?;
-            decided.scans.insert(text.clone());
-            one.standing = Standing::Scan(text);
-        }
-    }
-    Ok(())
+    pushdown::conditions(query, &reading.bound, &open)
 }
 
 /// Where the TABLESAMPLE clause of a relation stands.
@@ -392,21 +400,18 @@ fn expand(
         decided.clear.insert(key);
         return Ok(());
     }
-    let text = match access {
-        Some(access) if masked => {
+    reached.standing = match masked {
+        true => {
             // The referee takes what it finds in `scans` as a whole, so it sees
             // what is inside here.
             referee::check(&governed.text, Kind::Select, &governed.decided, context)
                 .map_err(in_view)?;
-            let text = scan::view(relation, access, &governed.text)?;
-            decided.scans.insert(text.clone());
-            text
+            Standing::Masked(governed.text)
         }
-        _ => governed.text,
+        false => Standing::Scan(governed.text),
     };
     decided.clear.extend(governed.decided.clear);
     decided.scans.extend(governed.decided.scans);
-    reached.standing = Standing::Scan(text);
     Ok(())
 }
 
@@ -601,7 +606,7 @@ fn visible(reached: &Reached<'_>) -> Vec<String> {
 fn unread(why: &str, reached: &[Reached<'_>]) -> Denial {
     let name = reached
         .iter()
-        .find(|one| matches!(one.standing, Standing::Scan(_)))
+        .find(|one| !matches!(one.standing, Standing::Clear))
         .map_or_else(String::new, |one| one.relation.label());
     let why = why.strip_prefix("sql parser error: ").unwrap_or(why);
     Denial::new(
@@ -718,6 +723,32 @@ fn blocked(reached: &[Reached<'_>], touched: &[RelationUse]) -> Result<(), Denia
     Ok(())
 }
 
+/// Inside a view, a name that would mean a hidden column is refused here: left to
+/// Postgres, its error would speak of a relation the caller did not name.
+fn hidden(reached: &[Reached<'_>], surveyed: &Survey) -> Result<(), Denial> {
+    let names: BTreeSet<&str> = surveyed
+        .columns
+        .iter()
+        .filter_map(|site| site.parts.last().map(String::as_str))
+        .collect();
+    for one in reached {
+        let Some(access) = &one.access else { continue };
+        for (column, access) in one.relation.columns.iter().zip(&access.columns) {
+            if matches!(access.treatment, Treatment::Hide) && names.contains(&*column.name) {
+                return Err(Denial::new(
+                    Reason::Policy,
+                    format!(
+                        "it is built on a column that does not exist for this role: {}",
+                        access.rule
+                    ),
+                )
+                .hint("select from the tables beneath it instead"));
+            }
+        }
+    }
+    Ok(())
+}
+
 fn edits(
     canonical: &Canonical,
     surveyed: &Survey,
@@ -748,6 +779,7 @@ fn edits(
             }
             Standing::Scan(text) if one.site.aliased => format!("({text})"),
             Standing::Scan(text) => format!("({text}) AS {}", quote(&one.site.name)),
+            Standing::Governed | Standing::Masked(_) => return Err(lost()),
         };
         edits.push(Edit { start, end, text });
         if let (Standing::Scan(_), Some((start, end))) = (&one.standing, one.sample) {

@@ -6,10 +6,12 @@
 //! unfenced one is pulled up and the client's own expressions would run on
 //! hidden rows first.
 
+use std::collections::BTreeSet;
+
 use crate::catalog::{Column, Relation, TypeClass};
 use crate::policy::{ColumnAccess, RelationAccess, Treatment};
 
-use super::canonical::Canonical;
+use super::canonical;
 use super::names::{qualified, quote};
 use super::{Denial, Reason};
 
@@ -24,6 +26,9 @@ pub(super) struct Wants<'w> {
     pub(super) sample: Option<&'w str>,
     /// Conditions of the client's that may run inside the fence.
     pub(super) inside: &'w [String],
+    /// The columns that the statement uses; of the others only name and type
+    /// matter, so their masks are left out.
+    pub(super) used: Option<&'w BTreeSet<String>>,
 }
 
 /// The canonical text of a scan: a SELECT, without parentheses.
@@ -49,10 +54,11 @@ pub(super) fn view(
     relation: &Relation,
     access: &RelationAccess,
     expansion: &str,
+    wants: Wants<'_>,
 ) -> Result<String, Denial> {
     let source = format!("({expansion}) AS {}", quote(&relation.name));
     let filter = access.filter.as_ref().map(|filter| &*filter.sql);
-    build(relation, access, &source, filter, Wants::default())
+    build(relation, access, &source, filter, wants)
 }
 
 fn build(
@@ -66,7 +72,10 @@ fn build(
         .columns
         .iter()
         .zip(&access.columns)
-        .filter_map(|(column, access)| output(column, access))
+        .filter_map(|(column, access)| {
+            let used = wants.used.is_some_and(|used| used.contains(&*column.name));
+            output(column, access, used)
+        })
         .collect();
     if wants.ctid {
         outputs.push("ctid".to_owned());
@@ -81,18 +90,16 @@ fn build(
     }
     // The referee compares what stands in the final text with this, so it has
     // to be in the form that the grammar prints.
-    Canonical::one(&text)
-        .map(|canonical| canonical.text)
-        .map_err(|denial| {
-            Denial::new(
-                Reason::Referee,
-                format!(
-                    "the scan of {} could not be built: {}",
-                    relation.label(),
-                    denial.message
-                ),
-            )
-        })
+    canonical::printed(&text).map_err(|denial| {
+        Denial::new(
+            Reason::Referee,
+            format!(
+                "the scan of {} could not be built: {}",
+                relation.label(),
+                denial.message
+            ),
+        )
+    })
 }
 
 /// How a column is really treated: a mask that cannot serve its type blocks it.
@@ -105,18 +112,19 @@ pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
     }
 }
 
-fn output(column: &Column, access: &ColumnAccess) -> Option<String> {
+fn output(column: &Column, access: &ColumnAccess, used: bool) -> Option<String> {
     let name = quote(&column.name);
     match effective(column, access) {
         Treatment::Clear => Some(name),
         Treatment::Hide => None,
-        // Nobody reads it: a reference is refused before this text is sent. That
-        // it holds no value even so is what makes the refusal a courtesy and not
-        // a lock. A domain's constraint could raise on NULL: its base is text.
-        Treatment::Block if column.class == TypeClass::Domain => {
+        // Nobody reads it: a reference to a blocked column is refused before this
+        // text is sent. That it holds no value even so is what makes the refusal
+        // a courtesy and not a lock. A domain's constraint could raise on NULL.
+        Treatment::Block | Treatment::Mask(_) if !used && column.class == TypeClass::Domain => {
             Some(format!("CAST(NULL AS pg_catalog.text) AS {name}"))
         }
         Treatment::Block => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
+        Treatment::Mask(_) if !used => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
         Treatment::Mask(mask) => {
             let masked = mask.expression(&name, column)?;
             let collate = column

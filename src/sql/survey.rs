@@ -439,11 +439,20 @@ fn offset(location: i32) -> Result<usize, Unknown> {
     usize::try_from(location).map_err(|_| Unknown("a name without a place".into()))
 }
 
-/// The construct's name, for the message: the node's type.
+/// The construct's name, for the message, from its node's: `CreateRoleStmt` is
+/// `CREATE ROLE`.
 pub(super) fn unknown(node: Node<'_>) -> Unknown {
     let debug = format!("{node:?}");
     let end = debug
         .find(|c: char| !c.is_alphanumeric() && c != '_')
         .unwrap_or(debug.len());
-    Unknown(debug.get(..end).unwrap_or("syntax").to_owned())
+    let node = debug.get(..end).unwrap_or("syntax");
+    let mut name = String::new();
+    for (at, c) in node.strip_suffix("Stmt").unwrap_or(node).char_indices() {
+        if at > 0 && c.is_uppercase() {
+            name.push(' ');
+        }
+        name.extend(c.to_uppercase());
+    }
+    Unknown(name)
 }

@@ -7,7 +7,7 @@
 use crate::catalog::{Oid, Relation, RelationKind};
 use crate::policy::Treatment;
 
-use super::canonical::Canonical;
+use super::canonical;
 use super::names::{qualified, quote};
 use super::{Context, Denial, Reason};
 
@@ -212,7 +212,7 @@ fn scan(relation: &Relation, filter: Option<&str>, named: &[&str]) -> Result<Str
     if let Some(filter) = filter {
         text.push_str(&format!(" WHERE {filter} OFFSET 0"));
     }
-    Canonical::one(&text).map(|canonical| canonical.text)
+    canonical::printed(&text)
 }
 
 /// The columns that do not exist for this caller, by relation and number.
