@@ -79,3 +79,13 @@ pub fn schema() -> ExitCode {
         Err(_) => ExitCode::FAILURE,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Args as _;
+
+    #[test]
+    fn arguments_are_sound() {
+        super::Args::augment_args(clap::Command::new("policy")).debug_assert();
+    }
+}
