@@ -1011,3 +1011,77 @@ async fn redacted_json_is_json() {
         }
     }
 }
+
+/// Row filters on the rows that could make one fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_filters_do_not_fail() {
+    const CONDITIONS: &[&str] = &[
+        "region = 'EU'",
+        "lower(region) LIKE 'e%' OR region ILIKE '%U'",
+        "region || 'x' <> 'EUx'",
+        "n::text ~ '^[0-9]+$' AND amount::text !~* '[a-z]{1,3}'",
+        "region IS DISTINCT FROM 'EU'",
+        "region IS NOT DISTINCT FROM NULL",
+        "NULLIF(region, '') = 'EU'",
+        "CASE region WHEN 'EU' THEN active ELSE n > 1 END",
+        "substring(region FROM 1 FOR 2) = trim(both from region)",
+        "position('E' IN region) > 0 AND length(region) < 5 AND octet_length(region) > n",
+        "region::varchar(2) = 'EU' AND coalesce(region, 'EU') = 'EU'",
+        "n IN (1, 2) OR amount NOT IN (1.5, 99999999999999999999) OR ratio > 0.5 OR n = ratio",
+        "born BETWEEN '2024-01-01' AND 'infinity' OR born < DATE '2024-01-31'",
+        "at >= '2024-01-31T00:00:00Z' OR seen < '2024-01-31 00:00:00'",
+        "ip = '10.0.0.1' OR ip > CIDR '10.0.0.0/8' OR ip::text LIKE '10.%'",
+        "id = '00000000-0000-0000-0000-000000000000' OR id::text LIKE '0%'",
+        "mood = 'ok' OR mood IS NULL OR code = 'c'",
+        "split_part(replace(region, 'E', ''), 'U', 1) = rpad(lpad(region, 3), 5, '-')",
+        "regexp_replace(region, '(.)', '\\1\\1', 'g') = upper(md5(region))",
+        "left(region, -1) = right(region, 2) AND reverse(initcap(region)) = translate(region, 'ab', 'c')",
+        "active IS NOT UNKNOWN AND NOT active",
+    ];
+    let server = Server::start();
+    let client = server.connect("postgres", &[]).await;
+    client.batch_execute(SETUP).await.unwrap();
+    client
+        .batch_execute(
+            "CREATE DOMAIN public.code AS text CHECK (length(VALUE) < 3);
+             CREATE TABLE public.t (region text COLLATE public.loose, n int, amount numeric, ratio float8, active bool,
+                 born date, at timestamptz, seen timestamp, ip inet, id uuid, mood public.mood, code public.code);
+             INSERT INTO public.t VALUES
+                 ('EU', 1, 'NaN', 'NaN', true, 'infinity', '-infinity', 'infinity', '::1', '00000000-0000-0000-0000-000000000000', 'ok', 'c'),
+                 (E'\\\\', -2147483648, '-Infinity', '-Infinity', false, '4714-11-24 BC', '4714-11-24 00:00:00+00 BC', '294276-12-31', '0.0.0.0/0', NULL, 'sad', ''),
+                 (repeat('é', 2000000), 2147483647, 1e1000, 1e308, NULL, '5874897-12-31', now(), now(), '10.1.1.1', NULL, NULL, NULL),
+                 ('', 0, 0, 0, true, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+                 (NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL)",
+        )
+        .await
+        .unwrap();
+    for condition in CONDITIONS {
+        let sql = Expression::condition(condition)
+            .unwrap_or_else(|error| panic!("{condition}: {error}"))
+            .canonical();
+        let sql = format!("SELECT count(*) FROM public.t WHERE {sql}");
+        value(&client, &sql).await;
+    }
+}
+
+/// Texts at which Postgres's own functions fail.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "takes some gigabytes of memory"]
+async fn huge_texts() {
+    let server = Server::start();
+    let client = server.connect("postgres", &settings(&[])).await;
+    client
+        .batch_execute("CREATE TABLE public.t AS SELECT repeat('a@b 1234567 ', 44000000) AS v")
+        .await
+        .unwrap();
+    let case = case("text", TypeClass::Text, &[]);
+    let column = column(&case, -1);
+    for (label, mask) in masks() {
+        let Some(expression) = mask.expression("v", &column) else {
+            continue;
+        };
+        let scan = scanned(&expression, &column);
+        let sql = format!("SELECT octet_length({scan}) FROM public.t");
+        eprintln!("{label}: {}", value(&client, &sql).await);
+    }
+}

@@ -1,7 +1,7 @@
 //! SQL expressions that policy writes: row filters and `sql` masks.
 //!
 //! Knows nothing about roles or relations. Postgres's own grammar reads the text;
-//! what it read is taken over node by node into [`Expr`], where only what is
+//! what it read is taken over node by node into `Expr`, where only what is
 //! listed exists: columns, constants, comparisons, CASE, and functions that
 //! return for every value. What is printed from there holds, whatever the raw
 //! values: it never raises, it reads no setting that a caller may change, and

@@ -134,8 +134,11 @@ impl Mask {
         match (self, other) {
             (one, two) if one == two => true,
             (Self::Null, _) => true,
-            // NULL stays NULL in both images, and tells nothing else.
-            (Self::Constant { .. }, two) => !matches!(two, Self::Null | Self::Constant { .. }),
+            // NULL stays NULL in both images, and tells nothing else (an expression
+            // of policy's own may make other values NULL).
+            (Self::Constant { .. }, two) => {
+                !matches!(two, Self::Null | Self::Constant { .. } | Self::Sql { .. })
+            }
             (Self::Date { to }, Self::Date { to: finer }) => to < finer,
             (
                 Self::Ip { prefix, prefix6 },

@@ -21,7 +21,7 @@ impl FromStr for Step {
     type Err = &'static str;
 
     /// At most 15 digits before and 9 after the point: within what a float
-    /// carries, and what [`float`] keeps clear of its ends.
+    /// carries, and what `float` keeps clear of its ends.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const FAULT: &str = "a step is a number above zero, such as 1000 or 0.5";
         let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
@@ -78,14 +78,15 @@ fn integer(reference: &str, step: &Step, type_name: &str, max: i64) -> Option<St
 }
 
 /// `trunc(x / s) * s`, kept away from where the division overflows (`x` so
-/// large that the step is below its precision: nothing to cut) or underflows
+/// large, 10^16 > 2^53 steps, that neighbouring floats are further apart than a
+/// step: there is nothing to cut) or underflows
 /// (`x` below the step: zero). NaN is larger than any number to Postgres, and
 /// it and the infinities stay as they are.
 fn float(reference: &str, step: &Step, type_name: &str) -> String {
     let raw = format!("CAST({reference} AS pg_catalog.float8)");
     let magnitude = format!("pg_catalog.abs({raw})");
     let small = constant(&step.0, "float8");
-    let large = constant(&format!("{step}e15"), "float8");
+    let large = constant(&format!("{step}e16"), "float8");
     let zero = constant("0", "float8");
     format!(
         "CAST(CASE WHEN {reference} IS NULL THEN NULL \

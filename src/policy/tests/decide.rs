@@ -1,0 +1,676 @@
+//! Who may see what: each case is a policy, a question and its answer.
+
+use super::policy;
+use crate::catalog::{Catalog, Column, Relation, RelationKind, TypeClass};
+use crate::identity::{Kind, Method, Principal};
+use crate::policy::{Action, Policy, RelationAccess, Treatment};
+
+const NOW: &str = "2026-06-01T00:00:00Z";
+
+fn column(attnum: i16, name: &str) -> Column {
+    let (class, type_sql) = match name {
+        "id" | "customer_id" => (TypeClass::Int4, "integer"),
+        "ip" => (TypeClass::Inet, "inet"),
+        "at" => (TypeClass::Timestamptz, "timestamp with time zone"),
+        _ => (TypeClass::Text, "text"),
+    };
+    Column {
+        name: name.into(),
+        attnum,
+        type_oid: 25,
+        typmod: -1,
+        type_sql: type_sql.into(),
+        class,
+        collation: None,
+        generated: false,
+    }
+}
+
+fn relation(oid: u32, name: &str, kind: RelationKind, columns: &str, parents: &[u32]) -> Relation {
+    let (schema, name) = name.split_once('.').unwrap();
+    Relation {
+        oid,
+        schema: schema.into(),
+        name: name.into(),
+        kind,
+        columns: (1..)
+            .zip(columns.split(' '))
+            .map(|(at, name)| column(at, name))
+            .collect(),
+        parents: parents.to_vec(),
+        has_children: false,
+        definition: None,
+    }
+}
+
+fn catalog() -> Catalog {
+    use RelationKind as K;
+    let mut catalog = Catalog::default();
+    for one in [
+        relation(1, "public.customers", K::Table, "id email ssn region", &[]),
+        relation(2, "public.orders", K::Table, "id customer_id status", &[]),
+        relation(3, "public.events", K::PartitionedTable, "id ip at", &[]),
+        relation(4, "parts.events_1", K::Table, "id ip at", &[3]),
+        relation(5, "parts.events_1a", K::Table, "id ip at", &[4]),
+        relation(6, "public.contacts", K::View, "id email", &[]),
+        relation(7, "public.totals", K::MaterializedView, "region id", &[]),
+        relation(8, "public.remote", K::ForeignTable, "id email", &[]),
+        relation(9, "public.customers_id_seq", K::Sequence, "id", &[]),
+        relation(10, "parts.orphan", K::Table, "id ip", &[99]),
+        relation(11, "secret.plans", K::Table, "id", &[]),
+    ] {
+        catalog.insert(one);
+    }
+    catalog
+}
+
+const SHOP: &str = "datasets:
+  shop:
+    unclassified: clear
+    tables:
+      public.customers: { email: email, ssn: ssn }
+      public.events: { ip: ip }
+    functions: [public.safe]
+identities:
+  a: { kind: human, roles: [one, two] }
+roles:
+";
+
+/// Two roles of identity `a`, from the lines of their grants.
+fn two(one: &str, other: &str) -> Policy {
+    let role = |name: &str, grants: &str| {
+        let grants = if grants.is_empty() { "[]" } else { grants };
+        format!("  {name}: {{ grants: {grants} }}\n")
+    };
+    policy(&format!("{SHOP}{}{}", role("one", one), role("two", other)))
+}
+
+fn who(policy: &Policy) -> Principal {
+    policy.principal("a", Method::Scram).unwrap()
+}
+
+fn ask(policy: &Policy, principal: &Principal, name: &str, at: &str) -> RelationAccess {
+    let catalog = catalog();
+    let (schema, name) = name.split_once('.').unwrap();
+    let relation = catalog.relation(schema, name).unwrap().clone();
+    policy
+        .rights(principal, "shop", at.parse().unwrap())
+        .access(&relation, &catalog)
+}
+
+/// `read write: email=clear … where …`, or `none: why`.
+fn shown(relation: &str, access: &RelationAccess) -> String {
+    let catalog = catalog();
+    let (schema, name) = relation.split_once('.').unwrap();
+    let relation = catalog.relation(schema, name).unwrap();
+    assert_eq!(relation.columns.len(), access.columns.len());
+    let actions: Vec<_> = access
+        .actions
+        .iter()
+        .map(|action| action.as_str())
+        .collect();
+    if actions.is_empty() {
+        assert!(
+            access
+                .columns
+                .iter()
+                .all(|one| matches!(one.treatment, Treatment::Block))
+        );
+        return format!("none: {}", access.rule);
+    }
+    let columns: Vec<String> = relation
+        .columns
+        .iter()
+        .zip(&access.columns)
+        .map(|(column, access)| format!("{}={}", column.name, access.treatment.label()))
+        .collect();
+    let filter = access.filter.as_ref().map(|filter| {
+        format!(
+            " where {}",
+            filter.sql.replace("OPERATOR(pg_catalog.=)", "=")
+        )
+    });
+    format!(
+        "{}: {}{}",
+        actions.join(" "),
+        columns.join(" "),
+        filter.unwrap_or_default()
+    )
+}
+
+fn check(one: &str, other: &str, relation: &str, expected: &str) {
+    let policy = two(one, other);
+    let access = ask(&policy, &who(&policy), relation, NOW);
+    assert_eq!(shown(relation, &access), expected, "{one}\n{other}");
+}
+
+const CUSTOMERS: &str = "public.customers";
+
+#[test]
+fn grants_add_up_and_denials_win() {
+    let clear = "[{ dataset: shop, tables: [public.customers], tags: { '*': clear } }]";
+    let masks = "[{ dataset: shop, tables: ['*'], tags: { email: { mask: email }, ssn: block } }]";
+    let hashes =
+        "[{ dataset: shop, tables: ['*'], tags: { email: { mask: hash }, ssn: { mask: hash } } }]";
+    let silent = "[{ dataset: shop, tables: ['*'] }]";
+    let hides = "[{ dataset: shop, tables: ['public.c*'], tags: { ssn: hide } }]";
+    let writes =
+        "[{ dataset: shop, tables: ['*'], actions: [write], tags: { email: clear, ssn: hide } }]";
+    for (one, other, expected) in [
+        (
+            clear,
+            "",
+            "read: id=clear email=clear ssn=clear region=clear",
+        ),
+        (
+            masks,
+            "",
+            "read: id=clear email=mask:email ssn=block region=clear",
+        ),
+        (
+            silent,
+            "",
+            "read: id=clear email=block ssn=block region=clear",
+        ),
+        (
+            silent,
+            clear,
+            "read: id=clear email=clear ssn=clear region=clear",
+        ),
+        (
+            masks,
+            clear,
+            "read: id=clear email=clear ssn=block region=clear",
+        ),
+        (
+            masks,
+            hashes,
+            "read: id=clear email=mask:email ssn=block region=clear",
+        ),
+        (
+            hashes,
+            masks,
+            "read: id=clear email=mask:hash ssn=block region=clear",
+        ),
+        (
+            clear,
+            hides,
+            "read: id=clear email=clear ssn=hide region=clear",
+        ),
+        (
+            masks,
+            hides,
+            "read: id=clear email=mask:email ssn=hide region=clear",
+        ),
+        // A grant of write shows nothing, but what it hides is hidden.
+        (
+            masks,
+            writes,
+            "read write: id=clear email=mask:email ssn=hide region=clear",
+        ),
+        (
+            writes,
+            "",
+            "write: id=block email=block ssn=block region=block",
+        ),
+        (
+            "",
+            "",
+            "none: no grant of roles one, two names public.customers",
+        ),
+    ] {
+        check(one, other, CUSTOMERS, expected);
+    }
+}
+
+#[test]
+fn rows_of_one_grant_do_not_show_in_another_ones_treatment() {
+    let eu = |tags: &str| {
+        format!(
+            "[{{ dataset: shop, tables: [public.customers], tags: {tags}, rows: {{ public.customers: \"region = 'EU'\" }} }}]"
+        )
+    };
+    let us = |tags: &str| {
+        format!(
+            "[{{ dataset: shop, tables: [public.customers], tags: {tags}, rows: {{ 'public.*': \"region = 'US'\" }} }}]"
+        )
+    };
+    let all = |tags: &str| format!("[{{ dataset: shop, tables: ['*'], tags: {tags} }}]");
+    let where_eu = "where (\"region\" = 'EU')";
+    let either = "where ((\"region\" = 'EU') OR (\"region\" = 'US'))";
+    for (one, other, expected) in [
+        (
+            eu("{ '*': clear }"),
+            String::new(),
+            format!("email=clear ssn=clear region=clear {where_eu}"),
+        ),
+        // Equal filters are one: the grants add up.
+        (
+            eu("{ email: { mask: hash } }"),
+            eu("{ email: clear, ssn: { mask: hash } }"),
+            format!("email=clear ssn=mask:hash region=clear {where_eu}"),
+        ),
+        // Different ones: the stricter.
+        (
+            eu("{ '*': clear }"),
+            us("{ '*': { mask: hash } }"),
+            format!("email=mask:hash ssn=mask:hash region=clear {either}"),
+        ),
+        (
+            eu("{ email: clear }"),
+            us("{ ssn: clear }"),
+            format!("email=block ssn=block region=clear {either}"),
+        ),
+        (
+            eu("{ '*': { mask: email } }"),
+            us("{ '*': { mask: hash } }"),
+            format!("email=block ssn=block region=clear {either}"),
+        ),
+        (
+            eu("{ '*': { mask: hash } }"),
+            us("{ '*': { mask: null } }"),
+            format!("email=mask:null ssn=mask:null region=clear {either}"),
+        ),
+        // One without a filter grants every row, and decides alone.
+        (
+            eu("{ '*': clear }"),
+            all("{ email: { mask: hash } }"),
+            "email=mask:hash ssn=block region=clear".into(),
+        ),
+        (
+            all("{ '*': clear }"),
+            eu("{ email: { mask: hash } }"),
+            "email=clear ssn=clear region=clear".into(),
+        ),
+        (
+            all("{ '*': clear }"),
+            eu("{ ssn: hide }"),
+            "email=clear ssn=hide region=clear".into(),
+        ),
+    ] {
+        check(
+            &one,
+            &other,
+            CUSTOMERS,
+            &format!("read: id=clear {expected}"),
+        );
+    }
+}
+
+#[test]
+fn a_filter_that_does_not_fit_grants_nothing() {
+    let wide = "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, rows: { '*': \"region = 'EU'\" } }]";
+    let access = {
+        let policy = two(wide, "");
+        ask(&policy, &who(&policy), "public.orders", NOW)
+    };
+    assert_eq!(
+        shown("public.orders", &access),
+        "none: the row filter of role one (p.yaml:11) does not fit public.orders: there is no column `region`"
+    );
+}
+
+#[test]
+fn other_actions_reach_no_rows_that_are_not_read() {
+    let read_all = "[{ dataset: shop, tables: ['*'], tags: { '*': clear } }]";
+    let read_eu = "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, rows: { public.customers: \"region = 'EU'\" } }]";
+    let write_eu = "[{ dataset: shop, tables: ['*'], actions: [write], rows: { public.customers: \"region = 'EU'\" } }]";
+    let write_us = "[{ dataset: shop, tables: ['*'], actions: [write], rows: { public.customers: \"region = 'US'\" } }]";
+    let clear = "id=clear email=clear ssn=clear region=clear";
+    check(
+        read_eu,
+        write_eu,
+        CUSTOMERS,
+        &format!("read write: {clear} where (\"region\" = 'EU')"),
+    );
+    check(
+        read_eu,
+        write_us,
+        CUSTOMERS,
+        &format!("read: {clear} where (\"region\" = 'EU')"),
+    );
+    check(read_all, write_eu, CUSTOMERS, &format!("read: {clear}"));
+    check(
+        "",
+        write_eu,
+        CUSTOMERS,
+        "none: no grant of roles one, two names public.customers",
+    );
+    check(
+        "",
+        write_eu,
+        "public.orders",
+        "write: id=block customer_id=block status=block",
+    );
+}
+
+#[test]
+fn relations_by_kind_and_lineage() {
+    let events = "[{ dataset: shop, tables: [public.events], tags: { ip: { mask: ip } } }]";
+    let all = "[{ dataset: shop, tables: ['*'], tags: { ip: { mask: ip } } }]";
+    let at = "[{ dataset: shop, tables: [public.events], tags: { '*': clear }, rows: { public.events: \"at >= '2024-01-01T00:00:00Z'\" } }]";
+    check(
+        events,
+        "",
+        "parts.events_1a",
+        "read: id=clear ip=mask:ip at=clear",
+    );
+    check(
+        at,
+        "",
+        "parts.events_1a",
+        "read: id=clear ip=clear at=clear where (\"at\" OPERATOR(pg_catalog.>=) '2024-01-01T00:00:00Z')",
+    );
+    check(
+        events,
+        "",
+        "public.orders",
+        "none: no grant of roles one, two names public.orders",
+    );
+    check(
+        all,
+        "",
+        "parts.orphan",
+        "none: a parent of parts.orphan is not in the catalog",
+    );
+    check(all, "", "public.contacts", "read: id=clear email=clear");
+    check(
+        all,
+        "",
+        "public.totals",
+        "none: materialized view public.totals stores rows of its own; classify it under `tables` of p.yaml:2",
+    );
+    check(
+        all,
+        "",
+        "public.remote",
+        "none: foreign table public.remote stores rows of its own; classify it under `tables` of p.yaml:2",
+    );
+    check(
+        all,
+        "",
+        "public.customers_id_seq",
+        "none: sequences are not served",
+    );
+    let everything = "[{ dataset: shop, tables: ['*'], tags: { '*': clear } }]";
+    check(
+        everything,
+        "",
+        "public.totals",
+        "read: region=clear id=clear",
+    );
+    let prefix = "[{ dataset: shop, tables: ['public.cust*'], tags: { '*': clear } }]";
+    check(
+        prefix,
+        "",
+        CUSTOMERS,
+        "read: id=clear email=clear ssn=clear region=clear",
+    );
+    check(
+        prefix,
+        "",
+        "secret.plans",
+        "none: no grant of roles one, two names secret.plans",
+    );
+}
+
+#[test]
+fn a_mask_that_does_not_serve_the_type_is_block() {
+    let date = "[{ dataset: shop, tables: ['*'], tags: { email: { mask: date, to: year } } }]";
+    let policy = two(date, "");
+    let access = ask(&policy, &who(&policy), CUSTOMERS, NOW);
+    assert_eq!(
+        &*access.columns[1].rule,
+        "mask date cannot serve type text: role one, tag email (p.yaml:11)"
+    );
+    assert_eq!(access.columns[1].treatment.label(), "block");
+}
+
+#[test]
+fn rules_say_where_they_stand() {
+    let masks = "[{ dataset: shop, tables: ['*'], tags: { ssn: block } }]";
+    let policy = two(masks, "");
+    let access = ask(&policy, &who(&policy), CUSTOMERS, NOW);
+    let rules: Vec<&str> = access.columns.iter().map(|one| &*one.rule).collect();
+    assert_eq!(
+        rules,
+        [
+            "unclassified: clear (p.yaml:2)",
+            "role one does not speak of tag email (p.yaml:11)",
+            "role one, tag ssn (p.yaml:11)",
+            "unclassified: clear (p.yaml:2)",
+        ]
+    );
+    assert_eq!(access.columns[2].tag.as_deref(), Some("ssn"));
+    assert_eq!(&*access.rule, "role one (p.yaml:11)");
+}
+
+#[test]
+fn what_is_renamed_is_not_shown() {
+    let base = "datasets: { shop: { unclassified: UNCLASSIFIED, tables: { public.customers: { mail: email, ssn: ssn }, public.gone: { status: note } } } }
+identities: { a: { kind: human, roles: [one] } }
+roles: { one: { grants: [{ dataset: shop, tables: ['*'], tags: TAGS }] } }";
+    let answer = |unclassified: &str, tags: &str, relation: &str| {
+        let policy = policy(
+            &base
+                .replace("UNCLASSIFIED", unclassified)
+                .replace("TAGS", tags),
+        );
+        let access = ask(&policy, &who(&policy), relation, NOW);
+        (shown(relation, &access), access)
+    };
+    // `mail` is gone from customers: `email` may be it, and so may any other.
+    let (shown, access) = answer("clear", "{ email: block, ssn: clear }", CUSTOMERS);
+    assert_eq!(shown, "read: id=block email=block ssn=clear region=block");
+    assert_eq!(
+        &*access.columns[0].rule,
+        "public.customers.mail is classified (p.yaml:1) but not there: this may be it, renamed"
+    );
+    // Whoever may see it in clear loses nothing.
+    let (shown, _) = answer("clear", "{ '*': clear }", CUSTOMERS);
+    assert_eq!(shown, "read: id=clear email=clear ssn=clear region=clear");
+    let (shown, _) = answer("hide", "{ email: block, ssn: clear }", CUSTOMERS);
+    assert_eq!(shown, "read: id=hide email=hide ssn=clear region=hide");
+    // `public.gone` is gone: orders has its column.
+    let (shown, _) = answer("clear", "{ note: { mask: hash } }", "public.orders");
+    assert_eq!(shown, "read: id=clear customer_id=clear status=mask:hash");
+    let (shown, _) = answer("clear", "{ note: { mask: hash } }", "secret.plans");
+    assert_eq!(shown, "read: id=clear");
+    let (shown, _) = answer("block", "{ '*': clear }", "secret.plans");
+    assert_eq!(shown, "read: id=block");
+}
+
+#[test]
+fn times_and_second_factors() {
+    let timed = "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, from: 2026-01-01T00:00:00Z, until: 2027-01-01T00:00:00Z }]";
+    let policy = two(
+        timed,
+        "[{ dataset: shop, tables: ['*'], from: 2026-09-01T00:00:00Z }]",
+    );
+    let a = who(&policy);
+    let until = |at: &str| {
+        let rights = policy.rights(&a, "shop", at.parse().unwrap());
+        rights.valid_until().map(|time| time.to_string())
+    };
+    assert_eq!(
+        until("2025-06-01T00:00:00Z").unwrap(),
+        "2026-01-01T00:00:00Z"
+    );
+    assert_eq!(until(NOW).unwrap(), "2026-09-01T00:00:00Z");
+    assert_eq!(
+        until("2026-12-01T00:00:00Z").unwrap(),
+        "2027-01-01T00:00:00Z"
+    );
+    assert_eq!(until("2027-01-01T00:00:00Z"), None);
+    let policy = two(timed, "");
+    let shown_at = |at: &str| shown(CUSTOMERS, &ask(&policy, &who(&policy), CUSTOMERS, at));
+    assert_eq!(
+        shown_at(NOW),
+        "read: id=clear email=clear ssn=clear region=clear"
+    );
+    assert_eq!(
+        shown_at("2027-01-01T00:00:00Z"),
+        "none: the grant of role one (p.yaml:11) on public.customers is not in force (until 2027-01-01T00:00:00Z)"
+    );
+
+    let locked = "[{ dataset: shop, tables: ['*'], tags: { email: clear, ssn: hide }, require: { mfa: true } }]";
+    let plain = "[{ dataset: shop, tables: ['*'], tags: { '*': { mask: hash } } }]";
+    check(
+        locked,
+        "",
+        CUSTOMERS,
+        "none: role one (p.yaml:11) grants public.customers only with a second factor",
+    );
+    // Without the factor its `clear` is not there; its `hide` is.
+    check(
+        locked,
+        plain,
+        CUSTOMERS,
+        "read: id=clear email=mask:hash ssn=hide region=clear",
+    );
+    let policy = two(locked, plain);
+    let proved = Principal {
+        mfa: true,
+        ..who(&policy)
+    };
+    assert_eq!(
+        shown(CUSTOMERS, &ask(&policy, &proved, CUSTOMERS, NOW)),
+        "read: id=clear email=clear ssn=hide region=clear"
+    );
+}
+
+#[test]
+fn on_behalf_of_gets_the_stricter_of_both() {
+    let text = "datasets: { shop: { unclassified: clear, tables: { public.customers: { email: email, ssn: ssn, region: region } } } }
+identities:
+  human: { kind: human, roles: [h] }
+  agent: { kind: agent, roles: [g], owner: human }
+roles:
+  h: { grants: [{ dataset: shop, tables: [public.customers, public.orders], actions: [read, write], tags: { email: HUMAN, ssn: block, region: clear }, rows: { public.customers: \"region = 'EU'\" }, limits: { rows_per_query: 10, statement_timeout: 1h } }] }
+  g: { grants: [{ dataset: shop, tables: [public.customers], actions: [read, temp], tags: { email: AGENT, ssn: clear, region: hide }, rows: { public.customers: \"id = 1\" }, limits: { rows_per_query: 99, statement_timeout: 1s } }] }";
+    let rights = |human: &str, agent: &str| {
+        let policy = policy(&text.replace("HUMAN", human).replace("AGENT", agent));
+        let owner = policy.principal("human", Method::Scram).unwrap();
+        let principal = Principal {
+            on_behalf_of: Some(Box::new(owner)),
+            ..policy.principal("agent", Method::Scram).unwrap()
+        };
+        policy.rights(&principal, "shop", NOW.parse().unwrap())
+    };
+    let catalog = catalog();
+    let customers = catalog.relation("public", "customers").unwrap();
+    for (human, agent, email) in [
+        ("clear", "{ mask: hash }", "mask:hash"),
+        ("{ mask: hash }", "clear", "mask:hash"),
+        ("{ mask: email }", "{ mask: hash }", "block"),
+        ("{ mask: null }", "{ mask: hash }", "mask:null"),
+        ("hide", "{ mask: hash }", "hide"),
+    ] {
+        let access = rights(human, agent).access(customers, &catalog);
+        assert_eq!(
+            shown(CUSTOMERS, &access),
+            format!(
+                "read: id=clear email={email} ssn=block region=hide where ((\"id\" = 1) AND (\"region\" = 'EU'))"
+            )
+        );
+    }
+    let both = rights("clear", "clear");
+    assert_eq!(both.limits().rows_per_query, Some(10));
+    assert_eq!(both.limits().statement_timeout_ms, Some(1000));
+    assert!(both.allows(Action::Temp).is_none());
+    assert!(both.allows(Action::Read).is_some());
+    assert!(!both.is_empty());
+    let orders = catalog.relation("public", "orders").unwrap();
+    assert_eq!(
+        shown("public.orders", &both.access(orders, &catalog)),
+        "none: no grant of role g names public.orders"
+    );
+}
+
+#[test]
+fn digests_are_of_what_decides() {
+    let grant = "[{ dataset: shop, tables: ['*'], tags: { '*': clear } }]";
+    let text = format!(
+        "{SHOP}  one: {{ grants: {grant} }}\n  two: {{ grants: [] }}\n  three: {{ grants: [] }}\n"
+    )
+    .replace(
+        "  a: { kind: human, roles: [one, two] }",
+        "  a: { kind: human, roles: [one] }\n  b: { kind: agent, roles: [one] }\n  c: { kind: human, roles: [three, one] }",
+    );
+    let policy = policy(&text);
+    let digest = |name: &str| {
+        let principal = policy.principal(name, Method::Scram).unwrap();
+        policy
+            .rights(&principal, "shop", NOW.parse().unwrap())
+            .digest()
+    };
+    assert_eq!(digest("a"), digest("b"));
+    assert_ne!(digest("a"), digest("c"));
+    let a = policy.principal("a", Method::Scram).unwrap();
+    assert!(
+        policy
+            .rights(&a, "elsewhere", NOW.parse().unwrap())
+            .is_empty()
+    );
+}
+
+#[test]
+fn roles_are_those_of_this_policy() {
+    let all = "[{ dataset: shop, tables: ['*'], tags: { '*': clear } }]";
+    let policy = two(all, "");
+    let principal = |name: &str, roles: &[&str]| Principal {
+        name: name.into(),
+        kind: Kind::Human,
+        roles: roles.iter().map(|role| (*role).into()).collect(),
+        owner: None,
+        on_behalf_of: None,
+        method: Method::Scram,
+        mfa: false,
+    };
+    let empty = |principal| {
+        policy
+            .rights(&principal, "shop", NOW.parse().unwrap())
+            .is_empty()
+    };
+    // Of a name that policy knows, what policy says now.
+    assert!(!empty(principal("a", &[])));
+    assert!(!empty(principal("other", &["one"])));
+    assert!(empty(principal("other", &["two"])));
+    // A role that is gone may have blocked something.
+    assert!(empty(principal("other", &["one", "gone"])));
+}
+
+#[test]
+fn all_clear_is_all() {
+    let everything =
+        "[{ dataset: shop, tables: ['*'], actions: [read, ddl], tags: { '*': clear } }]";
+    let clear = |one: &str, other: &str| {
+        let policy = two(one, other);
+        let rights = policy.rights(&who(&policy), "shop", NOW.parse().unwrap());
+        assert!(
+            rights.trusts_function("public", "safe") && !rights.trusts_function("public", "other")
+        );
+        rights.all_clear()
+    };
+    assert!(clear(everything, ""));
+    assert!(!clear(
+        everything,
+        "[{ dataset: shop, tables: [public.x], tags: { ssn: hide } }]"
+    ));
+    assert!(!clear(
+        "[{ dataset: shop, tables: ['public.*'], tags: { '*': clear } }]",
+        ""
+    ));
+    assert!(!clear(
+        "[{ dataset: shop, tables: ['*'], tags: { email: clear } }]",
+        ""
+    ));
+    assert!(!clear(
+        "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, rows: { '*': 'true' } }]",
+        ""
+    ));
+    assert!(clear(
+        "[{ dataset: shop, tables: ['*'], tags: { email: clear, ssn: clear, ip: clear } }]",
+        ""
+    ));
+}
