@@ -57,13 +57,3 @@ impl Check {
         Ok(())
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use clap::Args as _;
-
-    #[test]
-    fn arguments_are_sound() {
-        super::Args::augment_args(clap::Command::new("policy")).debug_assert();
-    }
-}
