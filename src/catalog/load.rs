@@ -1,7 +1,17 @@
 //! Reads a [`Catalog`] from the upstream.
+//!
+//! Knows nothing about policy. The invariant: a catalog is one moment's (a single
+//! REPEATABLE READ transaction), and no text in it depends on a `search_path` other
+//! than pg_catalog's own place in it.
 
-use super::Catalog;
-use crate::upstream::connect::{ConnectError, Target};
+use std::collections::{HashMap, HashSet};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Catalog, Column, Function, Oid, Relation, RelationKind, TypeClass, Volatility};
+use crate::upstream::connect::{ConnectError, Target, connect};
+use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
 
 /// Why a catalog could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -19,10 +29,248 @@ pub enum LoadError {
     },
 }
 
+/// How long reading may take; a database of 100,000 relations takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What decides how Postgres prints names and types, whatever the role or the
+/// database is set to.
+const SETTINGS: [(&str, &str); 6] = [
+    ("application_name", "pgveil catalog"),
+    ("client_encoding", "UTF8"),
+    ("search_path", ""),
+    ("quote_all_identifiers", "off"),
+    ("standard_conforming_strings", "on"),
+    ("statement_timeout", "60s"),
+];
+
 /// Reads the catalog over a connection of its own.
 ///
 /// # Errors
 /// As [`LoadError`] says; the caller keeps the catalog it has.
-pub async fn load(_target: &Target, _epoch: u64) -> Result<Catalog, LoadError> {
-    todo!()
+pub async fn load(target: &Target, epoch: u64) -> Result<Catalog, LoadError> {
+    let settings = SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let mut inquiry = Inquiry::over(connect(target, &settings).await?);
+    let read = tokio::time::timeout(TIMEOUT, read(&mut inquiry, epoch)).await;
+    let wrong = |what| LoadError::Answer {
+        dataset: target.dataset.clone(),
+        what,
+    };
+    match read {
+        Ok(Ok(catalog)) => {
+            inquiry.close().await;
+            Ok(catalog)
+        }
+        Ok(Err(fault)) => Err(wrong(fault.to_string())),
+        Err(_) => Err(wrong(format!("no end within {TIMEOUT:?}"))),
+    }
+}
+
+/// What can be wrong with an answer.
+#[derive(Debug, thiserror::Error)]
+enum Fault {
+    #[error(transparent)]
+    Inquiry(#[from] InquiryError),
+    #[error("a row without its {0}")]
+    Cell(&'static str),
+}
+
+async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
+    inquiry
+        .fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
+    let session = inquiry.fetch(include_str!("load/session.sql")).await?;
+    let schemas = inquiry.fetch(include_str!("load/schemas.sql")).await?;
+    let relations = inquiry.fetch(include_str!("load/relations.sql")).await?;
+    let columns = inquiry.fetch(include_str!("load/columns.sql")).await?;
+    let parents = inquiry.fetch(include_str!("load/parents.sql")).await?;
+    let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
+    let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
+    inquiry.fetch("COMMIT").await?;
+
+    let mut texts = Texts::default();
+    let mut catalog = Catalog {
+        epoch,
+        ..Catalog::default()
+    };
+    for row in session {
+        let mut row = Cells::of(row);
+        catalog.version = row.value("version")?;
+        catalog.session_user = texts.shared(row.text("session user")?);
+    }
+    for row in schemas {
+        let name = Cells::of(row).text("schema")?;
+        catalog.schemas.insert(texts.shared(name));
+    }
+    let mut columns = by_relation(columns, &mut texts)?;
+    let mut parents = by_child(parents)?;
+    for row in relations {
+        if let Some(mut relation) = relation(row, &mut texts)? {
+            relation.columns = columns.remove(&relation.oid).unwrap_or_default();
+            relation.parents = parents.remove(&relation.oid).unwrap_or_default();
+            catalog.insert(relation);
+        }
+    }
+    for row in functions {
+        let function = function(row, &mut texts)?;
+        let name = function.name.clone();
+        catalog.functions.entry(name).or_default().push(function);
+    }
+    for row in operators {
+        let name = Cells::of(row).text("operator")?;
+        catalog.foreign_operators.insert(texts.shared(name));
+    }
+    Ok(catalog)
+}
+
+/// None for a kind that this version does not know: what is not in the catalog is
+/// refused.
+fn relation(row: Row, texts: &mut Texts) -> Result<Option<Relation>, Fault> {
+    let mut row = Cells::of(row);
+    let (oid, schema, name) = (row.value("oid")?, row.text("schema")?, row.text("name")?);
+    let kind = match row.text("kind")?.as_str() {
+        "r" => RelationKind::Table,
+        "p" => RelationKind::PartitionedTable,
+        "v" => RelationKind::View,
+        "m" => RelationKind::MaterializedView,
+        "f" => RelationKind::ForeignTable,
+        "S" => RelationKind::Sequence,
+        "t" => RelationKind::Toast,
+        "c" => RelationKind::CompositeType,
+        "i" | "I" => RelationKind::Index,
+        _ => return Ok(None),
+    };
+    Ok(Some(Relation {
+        oid,
+        schema: texts.shared(schema),
+        name: texts.shared(name),
+        kind,
+        columns: Vec::new(),
+        parents: Vec::new(),
+        has_children: row.flag("children")?,
+        definition: row.cell().map(Arc::from),
+    }))
+}
+
+/// Columns come in attribute order.
+fn by_relation(rows: Vec<Row>, texts: &mut Texts) -> Result<HashMap<Oid, Vec<Column>>, Fault> {
+    let mut columns: HashMap<Oid, Vec<Column>> = HashMap::new();
+    for row in rows {
+        let mut row = Cells::of(row);
+        let relation = row.value("relation")?;
+        let name = row.text("column")?;
+        let attnum = row.value("number")?;
+        let type_oid = row.value("type")?;
+        let typmod = row.value("type modifier")?;
+        let type_sql = row.text("type's name")?;
+        let class = match row.flag("type's kind")? {
+            true => TypeClass::Domain,
+            false => class(type_oid),
+        };
+        let collation = row.cell();
+        columns.entry(relation).or_default().push(Column {
+            name: texts.shared(name),
+            attnum,
+            type_oid,
+            typmod,
+            type_sql: texts.shared(type_sql),
+            class,
+            collation: collation.map(|name| texts.shared(name)),
+            generated: row.flag("generation")?,
+        });
+    }
+    Ok(columns)
+}
+
+/// By the OIDs of the built-in types, which never change (`pg_type.dat`).
+fn class(type_oid: Oid) -> TypeClass {
+    match type_oid {
+        19 | 25 | 1043 => TypeClass::Text,
+        1042 => TypeClass::Char,
+        21 => TypeClass::Int2,
+        23 => TypeClass::Int4,
+        20 => TypeClass::Int8,
+        1700 => TypeClass::Numeric,
+        700 => TypeClass::Float4,
+        701 => TypeClass::Float8,
+        16 => TypeClass::Bool,
+        1082 => TypeClass::Date,
+        1114 => TypeClass::Timestamp,
+        1184 => TypeClass::Timestamptz,
+        2950 => TypeClass::Uuid,
+        17 => TypeClass::Bytea,
+        869 => TypeClass::Inet,
+        650 => TypeClass::Cidr,
+        114 => TypeClass::Json,
+        3802 => TypeClass::Jsonb,
+        _ => TypeClass::Other,
+    }
+}
+
+fn by_child(rows: Vec<Row>) -> Result<HashMap<Oid, Vec<Oid>>, Fault> {
+    let mut parents: HashMap<Oid, Vec<Oid>> = HashMap::new();
+    for row in rows {
+        let mut row = Cells::of(row);
+        let child = row.value("child")?;
+        parents.entry(child).or_default().push(row.value("parent")?);
+    }
+    Ok(parents)
+}
+
+fn function(row: Row, texts: &mut Texts) -> Result<Function, Fault> {
+    let mut row = Cells::of(row);
+    Ok(Function {
+        oid: row.value("oid")?,
+        schema: texts.shared(row.text("schema")?),
+        name: texts.shared(row.text("name")?),
+        volatility: match row.text("volatility")?.as_str() {
+            "i" => Volatility::Immutable,
+            "s" => Volatility::Stable,
+            _ => Volatility::Volatile,
+        },
+        native: row.flag("language")?,
+    })
+}
+
+/// A row's cells, from left to right.
+struct Cells(std::vec::IntoIter<Option<String>>);
+
+impl Cells {
+    fn of(row: Row) -> Self {
+        Self(row.into_iter())
+    }
+
+    fn cell(&mut self) -> Option<String> {
+        self.0.next().flatten()
+    }
+
+    fn text(&mut self, what: &'static str) -> Result<String, Fault> {
+        self.cell().ok_or(Fault::Cell(what))
+    }
+
+    fn value<T: FromStr>(&mut self, what: &'static str) -> Result<T, Fault> {
+        self.text(what)?.parse().map_err(|_| Fault::Cell(what))
+    }
+
+    fn flag(&mut self, what: &'static str) -> Result<bool, Fault> {
+        match self.text(what)?.as_str() {
+            "t" => Ok(true),
+            "f" => Ok(false),
+            _ => Err(Fault::Cell(what)),
+        }
+    }
+}
+
+/// Names and types repeat: each is held once.
+#[derive(Default)]
+struct Texts(HashSet<Arc<str>>);
+
+impl Texts {
+    fn shared(&mut self, text: String) -> Arc<str> {
+        if let Some(known) = self.0.get(text.as_str()) {
+            return known.clone();
+        }
+        let text: Arc<str> = text.into();
+        self.0.insert(text.clone());
+        text
+    }
 }

@@ -1,18 +1,128 @@
 //! Connects and authenticates to Postgres.
+//!
+//! Knows nothing about callers: the credentials are the proxy's own. The invariants:
+//! everything up to ReadyForQuery is bounded in time and size; what is read is read
+//! exactly, so that a session starts with nothing left in a buffer; a superuser's
+//! session is given up unless the target allows it.
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::auth::authenticate;
+use super::frame::backend::{self, tag};
+use super::frame::frontend::{Unencodable, put_cancel, put_startup};
+use super::frame::{self, HEADER};
+use super::stream::Stream;
+use super::tls;
+
+pub use super::refusal::{Cause, ConnectError};
+
+/// How much of TLS there is to be, as libpq's `sslmode`; over a Unix socket there is
+/// none.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsMode {
+    /// None.
+    Disable,
+    /// If the server has it; nothing is verified.
+    #[default]
+    Prefer,
+    /// Always; nothing is verified, unless a CA is given: then as `verify-ca`.
+    Require,
+    /// Always, by a certificate of the given CA.
+    VerifyCa,
+    /// Always, by a certificate of the given CA for this very host.
+    VerifyFull,
+}
+
+impl TlsMode {
+    /// The mode's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disable => "disable",
+            Self::Prefer => "prefer",
+            Self::Require => "require",
+            Self::VerifyCa => "verify-ca",
+            Self::VerifyFull => "verify-full",
+        }
+    }
+}
+
+/// A password: printed nowhere.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Takes it in.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    pub(super) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("***")
+    }
+}
 
 /// Where a dataset lives and how to get in.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// The dataset's name, for messages.
     pub dataset: String,
+    /// A name, an address, or the absolute path of a Unix socket's directory.
+    pub host: String,
+    /// The port; of a Unix socket, the number in its name.
+    pub port: u16,
+    /// The database there
+    pub dbname: String,
+    /// The proxy's role there
+    pub user: String,
+    /// Its password, where one is needed
+    pub password: Option<Secret>,
+    /// How much TLS
+    pub tls: TlsMode,
+    /// The PEM file of the CAs to trust
+    pub ca: Option<PathBuf>,
+    /// Whether that role may be a superuser
+    pub allow_superuser: bool,
+    /// How long all of connecting may take
+    pub timeout: Duration,
 }
 
-/// Why there is no upstream session.
-#[derive(Debug, thiserror::Error)]
-#[error("todo")]
-pub struct ConnectError;
+impl Target {
+    /// Where it lives, for the log.
+    pub fn address(&self) -> String {
+        match self.socket() {
+            Some(path) => path.display().to_string(),
+            None => format!("{}:{}", self.host, self.port),
+        }
+    }
+
+    fn socket(&self) -> Option<PathBuf> {
+        self.host
+            .starts_with('/')
+            .then(|| PathBuf::from(format!("{}/.s.PGSQL.{}", self.host, self.port)))
+    }
+}
 
 /// What it takes to cancel a session's statement (protocol 3.0: 4 bytes; 3.2: up
 /// to 256).
@@ -24,13 +134,10 @@ pub struct CancelKey {
     pub secret: Vec<u8>,
 }
 
-/// A stream to Postgres: TCP, Unix or TLS over TCP.
-pub trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
-
-/// An authenticated session, idle.
+/// An authenticated session, idle, with nothing unread.
 pub struct Upstream {
     /// Its bytes
-    pub stream: Box<dyn Socket>,
+    pub stream: Stream,
     /// ParameterStatus values reported at start, in order
     pub parameters: Vec<(String, String)>,
     /// For cancelling
@@ -41,18 +148,153 @@ pub struct Upstream {
 /// `search_path`, …) beside user and database.
 ///
 /// # Errors
-/// As [`ConnectError`] says.
+/// As [`Cause`] says.
 pub async fn connect(
-    _target: &Target,
-    _parameters: &[(String, String)],
+    target: &Target,
+    parameters: &[(String, String)],
 ) -> Result<Upstream, ConnectError> {
-    todo!()
+    within(target, session(target, parameters)).await
 }
 
-/// Asks Postgres to cancel what the session of that key is doing.
+/// Asks Postgres to cancel what the session of that key is doing. Returns when
+/// Postgres has taken note; whether there was anything to cancel it does not say.
 ///
 /// # Errors
 /// Where it could not be asked.
-pub async fn cancel(_target: &Target, _key: &CancelKey) -> Result<(), ConnectError> {
-    todo!()
+pub async fn cancel(target: &Target, key: &CancelKey) -> Result<(), ConnectError> {
+    within(target, async {
+        let mut stream = open(target).await?;
+        send(&mut stream, |out| put_cancel(out, key.pid, &key.secret)).await?;
+        // Postgres closes once the signal is sent; how it closes does not matter.
+        let _ = stream.read(&mut [0; 64]).await;
+        Ok(())
+    })
+    .await
+}
+
+async fn within<T>(
+    target: &Target,
+    work: impl Future<Output = Result<T, Cause>>,
+) -> Result<T, ConnectError> {
+    tokio::time::timeout(target.timeout, work)
+        .await
+        .unwrap_or(Err(Cause::Timeout(target.timeout)))
+        .map_err(|cause| cause.at(target))
+}
+
+async fn open(target: &Target) -> Result<Stream, Cause> {
+    match target.socket() {
+        Some(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
+        None => {
+            let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
+            tcp.set_nodelay(true)?;
+            tls::negotiate(target, tcp).await
+        }
+    }
+}
+
+async fn session(target: &Target, parameters: &[(String, String)]) -> Result<Upstream, Cause> {
+    if let Some((name, _)) = parameters.iter().find(|(name, _)| is_reserved(name)) {
+        return Err(Cause::Parameter(name.clone()));
+    }
+    let mut stream = open(target).await?;
+    let own = [("user", target.user.as_str()), ("database", &target.dbname)];
+    let given = parameters.iter().map(|(name, value)| (&**name, &**value));
+    send(&mut stream, |out| {
+        put_startup(out, own.into_iter().chain(given))
+    })
+    .await?;
+    authenticate(&mut stream, target).await?;
+    let upstream = greeting(stream).await?;
+    match upstream.parameter("is_superuser") {
+        Some("off") => Ok(upstream),
+        _ if target.allow_superuser => Ok(upstream),
+        // One that does not say is not trusted to be harmless.
+        _ => Err(Cause::Superuser),
+    }
+}
+
+/// Parameters that decide who and where, and protocol options.
+fn is_reserved(name: &str) -> bool {
+    matches!(name, "user" | "database" | "replication") || name.starts_with("_pq_.")
+}
+
+impl Upstream {
+    /// The value of a parameter as reported at start.
+    pub fn parameter(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.parameters.iter().rfind(|(found, _)| found == name)?;
+        Some(value)
+    }
+}
+
+/// More than any server has to say before it is ready.
+const MAX_GREETINGS: usize = 1_000;
+
+/// From AuthenticationOk to ReadyForQuery.
+async fn greeting(stream: Stream) -> Result<Upstream, Cause> {
+    let mut upstream = Upstream {
+        stream,
+        parameters: Vec::new(),
+        key: None,
+    };
+    for _ in 0..MAX_GREETINGS {
+        let (tag, body) = read_message(&mut upstream.stream).await?;
+        match tag {
+            tag::PARAMETER_STATUS => {
+                let (name, value) = backend::parameter(&body)?;
+                upstream.parameters.push((name.into(), value.into()));
+            }
+            tag::BACKEND_KEY_DATA => {
+                let (pid, secret) = backend::key(&body)?;
+                let secret = secret.to_vec();
+                upstream.key = Some(CancelKey { pid, secret });
+            }
+            tag::READY_FOR_QUERY => {
+                return match backend::ready(&body)? {
+                    backend::Transaction::Idle => Ok(upstream),
+                    _ => Err(Cause::Protocol("a session begins in a transaction".into())),
+                };
+            }
+            other => {
+                let what = format!("a message `{}` in the greeting", other.escape_ascii());
+                return Err(Cause::Protocol(what));
+            }
+        }
+    }
+    Err(Cause::Protocol("a greeting without end".into()))
+}
+
+/// More than any message before ReadyForQuery needs.
+const MAX_MESSAGE: usize = 64 << 10;
+
+/// Reads exactly one message. Notices are passed over, an error ends it.
+pub(super) async fn read_message(stream: &mut Stream) -> Result<(u8, Vec<u8>), Cause> {
+    for _ in 0..MAX_GREETINGS {
+        let mut head = [0; HEADER];
+        stream.read_exact(&mut head).await?;
+        let (tag, len) = match frame::header(&head)? {
+            Some((tag, len)) if len <= MAX_MESSAGE => (tag, len),
+            _ => return Err(Cause::Protocol("a message that is too long".into())),
+        };
+        let mut body = vec![0; len];
+        stream.read_exact(&mut body).await?;
+        match tag {
+            tag::NOTICE_RESPONSE => {}
+            tag::ERROR_RESPONSE => return Err(Cause::refused(&body)),
+            _ => return Ok((tag, body)),
+        }
+    }
+    Err(Cause::Protocol("notices without end".into()))
+}
+
+/// Sends what is put.
+pub(super) async fn send(
+    stream: &mut Stream,
+    put: impl FnOnce(&mut Vec<u8>) -> Result<(), Unencodable>,
+) -> Result<(), Cause> {
+    let mut out = Vec::new();
+    put(&mut out)?;
+    stream.write_all(&out).await?;
+    stream.flush().await?;
+    Ok(())
 }

@@ -1,0 +1,252 @@
+//! Why there is no upstream session, for the log; and the little of it that a
+//! client may hear.
+//!
+//! The invariant: a client never learns where a dataset lives, nor as whom the
+//! proxy goes there.
+
+use std::io;
+use std::time::Duration;
+
+use super::connect::Target;
+use super::frame::FrameError;
+use super::frame::backend::Fields;
+use super::frame::body::Malformed;
+use super::frame::frontend::Unencodable;
+use crate::error::{SqlState, Tell, Told};
+
+/// Why there is no upstream session. `Display` is for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("dataset `{dataset}` at {address}: {cause}")]
+pub struct ConnectError {
+    /// Which dataset
+    pub dataset: String,
+    /// Where it lives
+    pub address: String,
+    /// What went wrong
+    pub cause: Cause,
+}
+
+/// What went wrong on the way to an upstream session.
+#[derive(Debug, thiserror::Error)]
+pub enum Cause {
+    /// The network, or the other end gone.
+    #[error("cannot be reached: {0}")]
+    Io(#[from] io::Error),
+    /// Nothing, for too long.
+    #[error("does not answer within {0:?}")]
+    Timeout(Duration),
+    /// The server does not speak TLS, and the mode requires it.
+    #[error("refuses TLS, which `tls: {0}` requires")]
+    NoTls(&'static str),
+    /// What is configured cannot work.
+    #[error("cannot be set up: {0}")]
+    Setup(String),
+    /// The handshake failed, or the certificate is not trusted.
+    #[error("TLS fails: {0}")]
+    Tls(io::Error),
+    /// Postgres itself says no.
+    #[error("refuses with {state}: {message}")]
+    Refused {
+        /// Its SQLSTATE
+        state: String,
+        /// Its message
+        message: String,
+    },
+    /// It asks for a password and there is none.
+    #[error("asks for a password, and none is configured")]
+    NoPassword,
+    /// It asks for the password in clear where others could read it.
+    #[error("asks for the password in clear over an open network: use TLS or SCRAM")]
+    Cleartext,
+    /// A way of authenticating that the proxy does not know.
+    #[error("asks for an authentication that is not supported: {0}")]
+    Method(String),
+    /// SCRAM fails on this side: the server could not prove that it knows the
+    /// password either.
+    #[error("fails the SCRAM exchange: {0}")]
+    Scram(io::Error),
+    /// The proxy's role could do anything.
+    #[error(
+        "gives the proxy a superuser's session: use a role of least privilege, or set \
+         `allow_superuser`"
+    )]
+    Superuser,
+    /// A startup parameter that is not the session's to set.
+    #[error("the startup parameter `{0}` cannot be set here")]
+    Parameter(String),
+    /// It does not speak the protocol.
+    #[error("does not speak the protocol: {0}")]
+    Protocol(String),
+}
+
+impl From<Malformed> for Cause {
+    fn from(malformed: Malformed) -> Self {
+        Self::Protocol(malformed.to_string())
+    }
+}
+
+impl From<FrameError> for Cause {
+    fn from(error: FrameError) -> Self {
+        Self::Protocol(error.to_string())
+    }
+}
+
+impl From<Unencodable> for Cause {
+    fn from(error: Unencodable) -> Self {
+        Self::Setup(error.to_string())
+    }
+}
+
+impl Cause {
+    /// From the body of an ErrorResponse.
+    pub(super) fn refused(body: &[u8]) -> Self {
+        let (state, message) = report(body);
+        Self::Refused { state, message }
+    }
+
+    /// With what the log needs to find the place.
+    pub(super) fn at(self, target: &Target) -> ConnectError {
+        ConnectError {
+            dataset: target.dataset.clone(),
+            address: target.address(),
+            cause: self,
+        }
+    }
+}
+
+/// SQLSTATE and message of an ErrorResponse, on one line. Before a session stands,
+/// Postgres answers in the server's own encoding: what is not UTF-8 is replaced.
+pub(super) fn report(body: &[u8]) -> (String, String) {
+    let (mut state, mut message) = (String::new(), String::new());
+    for (code, text) in Fields::of(body).map_while(Result::ok) {
+        let text = || String::from_utf8_lossy(text).replace(char::is_control, " ");
+        match code {
+            b'C' => state = text(),
+            b'M' => message = text(),
+            _ => {}
+        }
+    }
+    (state, message)
+}
+
+impl Tell for ConnectError {
+    fn tell(&self) -> Told {
+        let dataset = &self.dataset;
+        let later = "try again in a moment";
+        match &self.cause {
+            Cause::Refused { state, message } => match state.as_str() {
+                "53300" => Told::fatal(
+                    SqlState::TOO_MANY_CONNECTIONS,
+                    format!("the dataset `{dataset}` has no connection free"),
+                )
+                .hint(later),
+                "57P03" => Told::fatal(
+                    SqlState::CANNOT_CONNECT_NOW,
+                    format!("the dataset `{dataset}` does not accept connections now"),
+                )
+                .hint(later),
+                "57P01" | "57P02" => Told::fatal(
+                    SqlState::ADMIN_SHUTDOWN,
+                    format!("the dataset `{dataset}` is shutting down"),
+                )
+                .hint(later),
+                // A setting that the client asked for: the message repeats what it sent.
+                "22023" => setting(SqlState::INVALID_PARAMETER_VALUE, dataset, message),
+                "42704" => setting(SqlState("42704"), dataset, message),
+                _ => unreachable(dataset),
+            },
+            Cause::Parameter(name) => setting(
+                SqlState::INVALID_PARAMETER_VALUE,
+                dataset,
+                &format!("`{name}` cannot be set"),
+            ),
+            Cause::Io(_)
+            | Cause::Timeout(_)
+            | Cause::NoTls(_)
+            | Cause::Setup(_)
+            | Cause::Tls(_)
+            | Cause::NoPassword
+            | Cause::Cleartext
+            | Cause::Method(_)
+            | Cause::Scram(_)
+            | Cause::Superuser
+            | Cause::Protocol(_) => unreachable(dataset),
+        }
+    }
+}
+
+fn setting(state: SqlState, dataset: &str, message: &str) -> Told {
+    Told::fatal(
+        state,
+        format!("the dataset `{dataset}` refuses a setting of this session: {message}"),
+    )
+    .hint("change or leave out that setting in the connection string")
+}
+
+fn unreachable(dataset: &str) -> Told {
+    Told::fatal(
+        SqlState::CONNECTION_FAILURE,
+        format!("the dataset `{dataset}` cannot be reached"),
+    )
+    .hint("ask the administrator: the cause is in pgveil's log")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(cause: Cause) -> Told {
+        ConnectError {
+            dataset: "shop".into(),
+            address: "10.1.2.3:5432".into(),
+            cause,
+        }
+        .tell()
+    }
+
+    fn refused(state: &str, message: &str) -> Told {
+        told(Cause::refused(
+            format!("SFATAL\0C{state}\0M{message}\0\0").as_bytes(),
+        ))
+    }
+
+    #[test]
+    fn a_client_hears_no_place_and_no_name() {
+        for told in [
+            told(Cause::Io(io::Error::other("10.1.2.3 refused"))),
+            refused("28P01", "password authentication failed for user \"proxy\""),
+            refused("28000", "role \"proxy\" does not exist"),
+            refused("3D000", "database \"secret_db\" does not exist"),
+            refused("42501", "permission denied for database \"secret_db\""),
+            refused("53300", "too many connections for role \"proxy\""),
+            refused("57P03", "the database system is starting up"),
+            told(Cause::Superuser),
+        ] {
+            let text = format!("{told:?}");
+            for word in ["10.1.2.3", "proxy", "secret_db"] {
+                assert!(!text.contains(word), "{text}");
+            }
+            assert!(text.contains("shop"), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_upstreams_own_state_is_kept_where_it_helps() {
+        assert_eq!(refused("53300", "x").state.0, "53300");
+        assert_eq!(refused("57P03", "x").state.0, "57P03");
+        assert_eq!(refused("28P01", "x").state.0, "08006");
+        assert_eq!(refused("", "").state.0, "08006");
+        let told = refused("22023", "invalid value for parameter \"TimeZone\": \"x\"");
+        assert_eq!(told.state.0, "22023");
+        assert!(told.message.contains("TimeZone"));
+    }
+
+    #[test]
+    fn a_report_is_one_line_of_text() {
+        assert_eq!(
+            report(b"C53300\0Mtwo\nlines \xff\0\0"),
+            ("53300".to_owned(), "two lines \u{fffd}".to_owned())
+        );
+        assert_eq!(report(b"").0, "");
+    }
+}

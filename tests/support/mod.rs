@@ -1,0 +1,12 @@
+//! What integration tests share.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test binary uses a part of it, and fails by panicking"
+)]
+
+pub mod postgres;
