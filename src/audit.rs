@@ -6,5 +6,5 @@
 pub mod log;
 pub mod record;
 
-pub use log::Log;
-pub use record::Event;
+pub use log::{Log, LogError};
+pub use record::{Event, Id, Who};

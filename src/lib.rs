@@ -16,6 +16,10 @@
 
 #![forbid(unsafe_code)]
 
+// What integration tests share serves tests in here as well.
+#[cfg(test)]
+extern crate self as pgveil;
+
 pub mod audit;
 pub mod catalog;
 pub mod cli;

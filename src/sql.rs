@@ -4,6 +4,7 @@
 //! and `upstream` sends SQL only as a `Plan`, so that nothing reaches Postgres
 //! which was not decided here.
 
+pub mod cache;
 mod canonical;
 mod functions;
 pub(crate) mod names;
@@ -273,6 +274,20 @@ fn guarded<T>(work: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
             Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
                 .hint("split it, or use a temporary table for the inner part"),
         )
+    })
+}
+
+/// The statement of a message that holds none: Postgres answers it with
+/// EmptyQueryResponse.
+pub fn empty() -> Arc<Plan> {
+    Arc::new(Plan {
+        text: "".into(),
+        kind: "",
+        action: None,
+        effect: Effect::Empty,
+        touched: Vec::new(),
+        normalized: "".into(),
+        fingerprint: 0,
     })
 }
 

@@ -1,5 +1,335 @@
-//! The typed events and their JSON form.
+//! The typed events and their JSON form: one object, one line.
+//!
+//! Knows nothing about where records go. Invariant: no field takes the text of
+//! a statement as the client wrote it, or a value of a row; a statement appears
+//! only normalized, its literals out.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::{Serialize, Serializer};
+
+use crate::identity::{Kind, Principal};
+use crate::sql::RelationUse;
+
+/// A record's identifier: a UUID of version 7 (RFC 9562, section 5.7), unique
+/// and, within one process, increasing in the order of creation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(u128);
+
+/// The millisecond of the last identifier and how many it has seen.
+static LAST: Mutex<(u64, u64)> = Mutex::new((0, 0));
+
+impl Id {
+    /// The next one.
+    pub fn next() -> Self {
+        let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+        let (ms, count) = {
+            let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+            // Twelve bits of counter within a millisecond; a clock that stands
+            // still or steps back borrows from the next one.
+            *last = match *last {
+                (ms, _) if now > ms => (now, 0),
+                (ms, 0xfff) => (ms + 1, 0),
+                (ms, count) => (ms, count + 1),
+            };
+            *last
+        };
+        let mut random = [0; 8];
+        // Without randomness the counter still keeps identifiers apart.
+        let _ = SystemRandom::new().fill(&mut random);
+        let tail = u64::from_be_bytes(random) & (u64::MAX >> 2) | (0b10 << 62);
+        let head = (ms & 0xffff_ffff_ffff) << 16 | 0x7000 | count;
+        Self(u128::from(head) << 64 | u128::from(tail))
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let id = self.0;
+        write!(
+            out,
+            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+            id >> 96,
+            id >> 80 & 0xffff,
+            id >> 64 & 0xffff,
+            id >> 48 & 0xffff,
+            id & 0xffff_ffff_ffff
+        )
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
 
 /// Something that is recorded.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct Event;
+#[derive(Clone, Debug, Serialize)]
+pub struct Event {
+    /// Its own
+    pub id: Id,
+    /// When it began: RFC 3339, UTC, microseconds
+    #[serde(serialize_with = "micros")]
+    pub time: jiff::Timestamp,
+    /// Whose session it belongs to, if any
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Arc<Who>>,
+    /// What happened
+    #[serde(flatten)]
+    pub what: What,
+}
+
+impl Event {
+    /// An event of this moment.
+    pub fn now(who: Option<Arc<Who>>, what: What) -> Self {
+        Self {
+            id: Id::next(),
+            time: jiff::Timestamp::now(),
+            who,
+            what,
+        }
+    }
+}
+
+/// A session and the identity behind it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Who {
+    /// Who is asking
+    pub principal: Identity,
+    /// The session's own identifier, as in the tag
+    pub session: Id,
+    /// The client's address
+    pub client: SocketAddr,
+    /// The TLS version, if the client's connection has any
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Arc<str>>,
+    /// What the client calls itself
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub application: Option<Arc<str>>,
+    /// The dataset it is connected to
+    pub dataset: Arc<str>,
+}
+
+/// A principal, as recorded.
+#[derive(Clone, Debug, Serialize)]
+pub struct Identity {
+    /// Its name in policy
+    pub name: Arc<str>,
+    /// Human, agent or service
+    pub kind: Kind,
+    /// The roles it had
+    pub roles: Vec<Arc<str>>,
+    /// The human it acted for
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub on_behalf_of: Option<Box<Identity>>,
+}
+
+impl From<&Principal> for Identity {
+    fn from(principal: &Principal) -> Self {
+        Self {
+            name: principal.name.clone(),
+            kind: principal.kind,
+            roles: principal.roles.clone(),
+            on_behalf_of: principal
+                .on_behalf_of
+                .as_deref()
+                .map(|human| Box::new(Self::from(human))),
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum What {
+    /// A session began.
+    Connect {
+        /// The policy it began under
+        policy: PolicyStamp,
+    },
+    /// Somebody could not be identified.
+    AuthenticationFailure {
+        /// The name that was claimed
+        user: String,
+        /// The client's address
+        client: SocketAddr,
+        /// Why, for the operator
+        reason: String,
+    },
+    /// A statement was executed.
+    Statement(Box<Execution>),
+    /// A statement, or a whole session, was refused; nothing of it ran.
+    Denial(Box<Refusal>),
+    /// A session ended.
+    Disconnect {
+        /// How
+        reason: String,
+        /// How long it lasted
+        #[serde(rename = "duration_us", serialize_with = "micros_of")]
+        duration: Duration,
+    },
+    /// A policy was loaded, or was refused and did not replace the one in force.
+    PolicyLoad {
+        /// The policy now in force
+        policy: PolicyStamp,
+        /// Why the new one was refused
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A catalog was read again.
+    CatalogRefresh {
+        /// Of which dataset
+        dataset: Arc<str>,
+        /// The epoch now in force
+        epoch: u64,
+        /// Why it could not be read
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// A result described a column that its caller may not see: a fault of
+    /// the proxy, caught before a row was passed on.
+    Tripwire(Box<Tripped>),
+    /// The log could be written again; what could not be kept meanwhile is lost.
+    LogResumed {
+        /// Records that were lost
+        lost: u64,
+    },
+}
+
+/// The policy that decided.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PolicyStamp {
+    /// Its epoch
+    pub epoch: u64,
+    /// SHA-256 of its files, in hex
+    pub digest: Arc<str>,
+}
+
+/// What a statement is, apart from how it went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Statement {
+    /// As its command tag begins: `SELECT`
+    pub kind: &'static str,
+    /// The client's statement with its literals out
+    #[serde(rename = "statement")]
+    pub normalized: Arc<str>,
+    /// Equal for statements that differ in literals only
+    #[serde(serialize_with = "hex")]
+    pub fingerprint: u64,
+    /// Relations and columns, with treatment, rule and row filter
+    pub relations: Vec<RelationUse>,
+}
+
+/// One execution.
+#[derive(Clone, Debug, Serialize)]
+pub struct Execution {
+    /// What was executed
+    #[serde(flatten)]
+    pub statement: Arc<Statement>,
+    /// Always `allow`: it ran
+    pub decision: &'static str,
+    /// The policy that decided
+    pub policy: PolicyStamp,
+    /// `00000`, or the code it failed with
+    pub sqlstate: String,
+    /// Rows returned or affected
+    pub rows: u64,
+    /// Bytes of answer that went to the client
+    pub bytes: u64,
+    /// From when it was sent to when it was done
+    #[serde(rename = "duration_us", serialize_with = "micros_of")]
+    pub duration: Duration,
+}
+
+/// One refusal.
+#[derive(Clone, Debug, Serialize)]
+pub struct Refusal {
+    /// Always `deny`
+    pub decision: &'static str,
+    /// The code the client was given
+    pub sqlstate: &'static str,
+    /// What kind of rule refused: `policy`, `unsupported`, `syntax`, …
+    pub reason: &'static str,
+    /// What and why, unless that could quote a literal
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// The statement with its literals out, if it could be parsed
+    #[serde(rename = "statement", skip_serializing_if = "Option::is_none")]
+    pub normalized: Option<Arc<str>>,
+    /// What it would have touched
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub relations: Vec<RelationUse>,
+    /// The policy that decided
+    pub policy: PolicyStamp,
+}
+
+/// A column that must not have been in a result.
+#[derive(Clone, Debug, Serialize)]
+pub struct Tripped {
+    /// What was executed
+    #[serde(flatten)]
+    pub statement: Option<Arc<Statement>>,
+    /// The relation's OID
+    pub table: u32,
+    /// The column's attribute number
+    pub attribute: i16,
+    /// The policy that decided
+    pub policy: PolicyStamp,
+}
+
+fn micros<S: Serializer>(time: &jiff::Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{time:.6}"))
+}
+
+fn hex<S: Serializer>(fingerprint: &u64, to: S) -> Result<S::Ok, S::Error> {
+    // As text: JSON numbers lose integers over 2^53.
+    to.collect_str(&format_args!("{fingerprint:016x}"))
+}
+
+fn micros_of<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_u64(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identifiers_are_unique_ordered_and_of_version_7() {
+        let ids: Vec<Id> = (0..10_000).map(|_| Id::next()).collect();
+        assert!(ids.is_sorted_by(|one, next| one < next));
+        let text = ids[0].to_string();
+        assert_eq!(text.len(), 36);
+        assert_eq!(text.as_bytes()[14], b'7');
+        assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+    }
+
+    #[test]
+    fn an_event_is_one_flat_line() {
+        let event = Event::now(
+            None,
+            What::PolicyLoad {
+                policy: PolicyStamp {
+                    epoch: 3,
+                    digest: "ab".into(),
+                },
+                error: Some("two\nlines".into()),
+            },
+        );
+        let line = serde_json::to_string(&event).unwrap();
+        assert!(!line.contains('\n'));
+        let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(value["event"], "policy_load");
+        assert_eq!(value["policy"]["epoch"], 3);
+        let time = value["time"].as_str().unwrap();
+        assert!(
+            time.ends_with('Z') && time.len() == "2026-01-01T00:00:00.000000Z".len(),
+            "{time}"
+        );
+    }
+}

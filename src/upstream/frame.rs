@@ -174,6 +174,11 @@ impl Scanner {
         self.passing == 0
     }
 
+    /// How many bytes are still to come of a body that passes unseen.
+    pub fn passing(&self) -> usize {
+        self.passing
+    }
+
     /// What to do with the front of `buf`, which holds all that is not yet consumed.
     ///
     /// # Errors

@@ -206,17 +206,17 @@ pub enum Unencodable {
     TooLong,
 }
 
-/// Query, of statements that run one after another in one message.
+/// Query, of statements that run one after another in one message, each with a
+/// comment of its own.
 ///
 /// # Errors
 /// Where they cannot be framed; `out` is as it was.
 pub fn put_query<'p>(
     out: &mut Vec<u8>,
-    plans: impl IntoIterator<Item = &'p Plan>,
-    comment: &Comment,
+    plans: impl IntoIterator<Item = (&'p Plan, &'p Comment)>,
 ) -> Result<(), Unencodable> {
     let mut text = String::new();
-    for plan in plans {
+    for (plan, comment) in plans {
         if !text.is_empty() {
             text.push_str("; ");
         }

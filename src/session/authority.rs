@@ -1,0 +1,339 @@
+//! Who decides: policy for rights, `sql` for statements, a cache in between.
+//!
+//! Knows nothing about sockets. A session asks through [`Authority`] alone, so
+//! that the relay can be tested without policy files.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+
+use super::settings::Path;
+use crate::audit::Who;
+use crate::audit::record::{PolicyStamp, Statement};
+use crate::catalog::{Catalog, Oid, Relation};
+use crate::error::{SqlState, Tell, Told};
+use crate::identity::Principal;
+use crate::policy::{Action, Limits, Policy, Rights};
+use crate::sql::cache::{Cache, Key};
+use crate::sql::{self, Context, Denial, Plan};
+
+/// What a principal may do at a moment, and until when that holds.
+#[derive(Clone, Debug)]
+pub struct Standing {
+    /// Who is asking, as policy now has them.
+    pub principal: Principal,
+    /// What they may do.
+    pub rights: Arc<Rights>,
+    /// Of everything in `rights` that decides.
+    pub digest: [u8; 32],
+    /// When to ask again, beside a new policy.
+    pub valid_until: Option<jiff::Timestamp>,
+    /// Bounds on a statement.
+    pub limits: Limits,
+    /// No grant names the dataset.
+    pub nothing: bool,
+    /// Nothing of the dataset is masked, blocked, hidden or filtered.
+    pub all_clear: bool,
+    /// Some grant needs more than a read-only transaction.
+    pub writes: bool,
+    /// The policy this rests on.
+    pub policy: PolicyStamp,
+}
+
+/// A plan, and how the record shows it.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What goes upstream.
+    pub plan: Arc<Plan>,
+    /// What the record says of it.
+    pub statement: Arc<Statement>,
+}
+
+impl From<Arc<Plan>> for Decided {
+    fn from(plan: Arc<Plan>) -> Self {
+        let statement = Arc::new(Statement {
+            kind: plan.kind,
+            normalized: plan.normalized.clone(),
+            fingerprint: plan.fingerprint,
+            relations: plan.touched.clone(),
+        });
+        Self { plan, statement }
+    }
+}
+
+/// What a session asks before anything runs.
+pub trait Authority: Send + Sync {
+    /// The epoch of the policy in force: cheap, asked before every statement.
+    fn epoch(&self) -> u64;
+
+    /// What a principal may do now.
+    ///
+    /// # Errors
+    /// FATAL where the identity is no longer one.
+    fn standing(
+        &self,
+        principal: &Principal,
+        dataset: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Standing, Told>;
+
+    /// Whether a client may set a setting in its startup packet.
+    ///
+    /// # Errors
+    /// Why not.
+    fn settable(&self, standing: &Standing, name: &str, value: &str) -> Result<(), Told>;
+
+    /// Decides each statement of a text.
+    ///
+    /// # Errors
+    /// The first refusal.
+    fn decide(&self, text: &Arc<str>, sight: &Sight, path: &Path)
+    -> Result<Arc<[Decided]>, Denial>;
+
+    /// Splits a text into statements.
+    ///
+    /// # Errors
+    /// Where it is not SQL.
+    fn statements(&self, text: &str) -> Result<Vec<Arc<str>>, Denial>;
+
+    /// `SET application_name`.
+    fn application_name(&self, name: &str) -> Arc<Plan>;
+
+    /// Attribute numbers of a relation that must not come out as they are
+    /// stored, sorted.
+    fn unseen(&self, standing: &Standing, relation: &Relation, catalog: &Catalog) -> Vec<i16>;
+}
+
+/// What a session's decisions rest on at a moment; one lasts until policy,
+/// rights or catalog change.
+#[derive(Debug)]
+pub struct Sight {
+    /// What the principal may do
+    pub standing: Standing,
+    /// What is in the database
+    pub catalog: Arc<Catalog>,
+    /// The dataset's name
+    pub dataset: Arc<str>,
+    /// For the record
+    pub who: Arc<Who>,
+    /// The policy epoch as of which `standing` was asked for.
+    pub epoch: u64,
+    unseen: Mutex<HashMap<Oid, Arc<[i16]>>>,
+}
+
+/// OIDs below this belong to Postgres itself (`FirstNormalObjectId`).
+const FIRST_NORMAL_OID: Oid = 16_384;
+
+/// What a result's column turns out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Glimpse {
+    /// The caller may see it.
+    Seen,
+    /// The caller may not: the tripwire.
+    Unseen,
+    /// Its relation is not in this catalog.
+    Unknown,
+}
+
+impl Sight {
+    /// A new one.
+    pub fn new(
+        standing: Standing,
+        catalog: Arc<Catalog>,
+        dataset: Arc<str>,
+        who: Arc<Who>,
+        epoch: u64,
+    ) -> Self {
+        Self {
+            standing,
+            catalog,
+            dataset,
+            who,
+            epoch,
+            unseen: Mutex::default(),
+        }
+    }
+
+    /// Whether a column may come out as it is stored.
+    pub(crate) fn glimpse(&self, authority: &dyn Authority, table: Oid, column: i16) -> Glimpse {
+        if table < FIRST_NORMAL_OID || self.standing.all_clear {
+            return Glimpse::Seen;
+        }
+        let Some(relation) = self.catalog.relations.get(&table) else {
+            return Glimpse::Unknown;
+        };
+        let mut unseen = self.unseen.lock().unwrap_or_else(PoisonError::into_inner);
+        let columns = unseen.entry(table).or_insert_with(|| {
+            authority
+                .unseen(&self.standing, relation, &self.catalog)
+                .into()
+        });
+        // A column added since the catalog was read is nobody's to see yet;
+        // system columns (ctid) have negative numbers.
+        let known = column < 0 || relation.columns.iter().any(|own| own.attnum == column);
+        match columns.binary_search(&column) {
+            Ok(_) => Glimpse::Unseen,
+            Err(_) if known => Glimpse::Seen,
+            Err(_) => Glimpse::Unknown,
+        }
+    }
+
+    /// What a decision made now, under this search_path, rests on.
+    pub(crate) fn basis(&self, path: &Path) -> Basis {
+        Basis {
+            rights: self.standing.digest,
+            catalog: self.catalog.epoch,
+            path: path.clone(),
+        }
+    }
+}
+
+/// What a decision rests on: equal bases, equal decisions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Basis {
+    rights: [u8; 32],
+    catalog: u64,
+    path: Path,
+}
+
+/// The real one: policy files, `sql`, and a cache.
+pub struct Governed {
+    policy: watch::Receiver<Arc<Policy>>,
+    plans: Cache<Arc<[Decided]>>,
+}
+
+impl Governed {
+    /// Decides by the policy that is watched, and keeps plans in so many bytes.
+    pub fn new(policy: watch::Receiver<Arc<Policy>>, cache_bytes: u64) -> Self {
+        Self {
+            policy,
+            plans: Cache::new(cache_bytes),
+        }
+    }
+}
+
+impl Authority for Governed {
+    fn epoch(&self) -> u64 {
+        self.policy.borrow().epoch
+    }
+
+    fn standing(
+        &self,
+        principal: &Principal,
+        dataset: &str,
+        now: jiff::Timestamp,
+    ) -> Result<Standing, Told> {
+        let policy = self.policy.borrow().clone();
+        let again = |known: &Principal| {
+            let found = policy
+                .principal(&known.name, known.method)
+                .ok_or_else(|| gone(&known.name))?;
+            Ok::<_, Told>(Principal {
+                mfa: known.mfa,
+                ..found
+            })
+        };
+        let mut current = again(principal)?;
+        current.on_behalf_of = match &principal.on_behalf_of {
+            Some(human) => Some(Box::new(again(human)?)),
+            None => None,
+        };
+        let rights = policy.rights(&current, dataset, now);
+        let allows = |action| rights.allows(action).is_some();
+        Ok(Standing {
+            digest: rights.digest(),
+            valid_until: rights.valid_until(),
+            limits: rights.limits(),
+            nothing: rights.is_empty(),
+            all_clear: rights.all_clear(),
+            writes: allows(Action::Write) || allows(Action::Temp) || allows(Action::Ddl),
+            policy: PolicyStamp {
+                epoch: policy.epoch,
+                digest: policy.digest.as_str().into(),
+            },
+            principal: current,
+            rights: Arc::new(rights),
+        })
+    }
+
+    fn settable(&self, standing: &Standing, name: &str, value: &str) -> Result<(), Told> {
+        sql::settings::settable(name, Some(value), &standing.rights).map_err(|denial| denial.tell())
+    }
+
+    fn decide(
+        &self,
+        text: &Arc<str>,
+        sight: &Sight,
+        path: &Path,
+    ) -> Result<Arc<[Decided]>, Denial> {
+        let key = Key {
+            text: text.clone(),
+            rights: sight.standing.digest,
+            dataset: sight.dataset.clone(),
+            catalog: sight.catalog.epoch,
+            search_path: path.clone(),
+        };
+        if let Some(decided) = self.plans.get(&key) {
+            return Ok(decided);
+        }
+        let context = Context {
+            rights: &sight.standing.rights,
+            catalog: &sight.catalog,
+            search_path: path,
+        };
+        let decided: Arc<[Decided]> = sql::plan(text, context)?
+            .into_iter()
+            .map(Decided::from)
+            .collect();
+        self.plans.insert(key, decided.clone(), weight(&decided));
+        Ok(decided)
+    }
+
+    fn statements(&self, text: &str) -> Result<Vec<Arc<str>>, Denial> {
+        sql::statements(text)
+    }
+
+    fn application_name(&self, name: &str) -> Arc<Plan> {
+        sql::set_application_name(name)
+    }
+
+    fn unseen(&self, standing: &Standing, relation: &Relation, catalog: &Catalog) -> Vec<i16> {
+        if relation.is_system() {
+            return Vec::new();
+        }
+        let access = standing.rights.access(relation, catalog);
+        let unreadable = !access.actions.contains(&Action::Read);
+        let mut columns: Vec<i16> = relation
+            .columns
+            .iter()
+            .zip(&access.columns)
+            .filter(|(_, access)| unreadable || !access.treatment.is_clear())
+            .map(|(column, _)| column.attnum)
+            .collect();
+        columns.sort_unstable();
+        columns
+    }
+}
+
+/// About how many bytes a decision takes; uses are held twice, by plan and record.
+fn weight(decided: &[Decided]) -> usize {
+    decided
+        .iter()
+        .map(|decided| {
+            let plan = &decided.plan;
+            let columns: usize = plan.touched.iter().map(|used| used.columns.len()).sum();
+            512 + plan.text().len()
+                + plan.normalized.len()
+                + 2 * (plan.touched.len() * 64 + columns * 128)
+        })
+        .sum()
+}
+
+fn gone(name: &str) -> Told {
+    Told::fatal(
+        SqlState::INVALID_AUTHORIZATION,
+        format!("policy no longer names the identity `{name}`"),
+    )
+    .hint("ask whoever keeps identities.yaml")
+}

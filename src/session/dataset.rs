@@ -1,0 +1,95 @@
+//! A dataset as sessions share it: where it lives and what is in it.
+//!
+//! Knows nothing about callers. The catalog is a watched value: a refresh
+//! replaces it for every session at once, and a failed one leaves it as it is.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{Mutex, watch};
+
+use crate::audit::record::What;
+use crate::audit::{Event, Log};
+use crate::catalog::{Catalog, load::load};
+use crate::upstream::connect::Target;
+
+/// Names that are not found cause at most one refresh in this time.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A dataset.
+pub struct Dataset {
+    /// What a caller names as `dbname`.
+    pub name: Arc<str>,
+    /// Where it lives.
+    pub target: Arc<Target>,
+    /// Settings that go into the startup packet of each session upstream, and
+    /// nowhere else: the masking keys.
+    pub settings: Vec<(String, String)>,
+    catalog: watch::Sender<Arc<Catalog>>,
+    /// When it was last read; held while it is being read.
+    refreshed: Mutex<Option<Instant>>,
+}
+
+impl Dataset {
+    /// A dataset whose catalog has been read once.
+    pub fn new(
+        name: Arc<str>,
+        target: Arc<Target>,
+        settings: Vec<(String, String)>,
+        catalog: Catalog,
+    ) -> Self {
+        Self {
+            name,
+            target,
+            settings,
+            catalog: watch::Sender::new(Arc::new(catalog)),
+            refreshed: Mutex::default(),
+        }
+    }
+
+    /// What is in it, as last read.
+    pub fn catalog(&self) -> Arc<Catalog> {
+        self.catalog.borrow().clone()
+    }
+
+    /// Takes a catalog from elsewhere than the upstream.
+    pub fn replace_catalog(&self, catalog: Catalog) {
+        self.catalog.send_replace(Arc::new(catalog));
+    }
+
+    /// Reads the catalog again: because it is known to have `changed` at that
+    /// moment, unless it has been read since; or because the one of epoch `seen`
+    /// lacks a name, unless there is a newer one, and at most about once a second.
+    pub async fn refresh(&self, seen: u64, changed: Option<Instant>, log: &Log) {
+        let mut refreshed = self.refreshed.lock().await;
+        let epoch = self.catalog.borrow().epoch;
+        let needless = match changed {
+            Some(changed) => refreshed.is_some_and(|at| at >= changed),
+            None => epoch > seen || refreshed.is_some_and(|at| at.elapsed() < PAUSE),
+        };
+        if needless {
+            return;
+        }
+        let began = Instant::now();
+        let read = load(&self.target, epoch + 1).await;
+        *refreshed = Some(began);
+        let (epoch, error) = match read {
+            Ok(catalog) => {
+                self.catalog.send_replace(Arc::new(catalog));
+                tracing::info!(dataset = %self.name, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");
+                (epoch + 1, None)
+            }
+            Err(error) => {
+                tracing::error!(dataset = %self.name, %error, "catalog not refreshed");
+                (epoch, Some(error.to_string()))
+            }
+        };
+        let what = What::CatalogRefresh {
+            dataset: self.name.clone(),
+            epoch,
+            error,
+        };
+        // A log that fails refuses statements by itself.
+        let _ = log.append(&Event::now(None, what)).await;
+    }
+}

@@ -1,0 +1,360 @@
+//! The extended protocol: Parse, Bind, Describe, Execute, Close.
+//!
+//! A statement is decided on at Parse. Whatever uses it later decides anew if
+//! rights, catalog or search_path have changed since; a Bind whose statement
+//! would now be sent otherwise has it parsed again, unseen by the client.
+//!
+//! Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, PoisonError};
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::End;
+use super::names::{Change, NAME, Portal, Prepared};
+use super::pipeline::{Assumed, Entry, Expect, Run};
+use super::requests::{Refused, Requests, Step, Stop, unsendable};
+use super::simple::{no_portal, no_statement};
+use crate::error::{SqlState, Told};
+use crate::sql::Effect;
+use crate::upstream::frame::body::Malformed;
+use crate::upstream::frame::frontend::{
+    Bind, Execute, Named, Parse, put_close, put_describe, put_execute, put_parse, tag,
+};
+
+/// Messages to be sent: what is expected for each, and all their bytes.
+#[derive(Default)]
+struct Messages {
+    entries: Vec<Entry>,
+    bytes: Vec<u8>,
+}
+
+/// Whether a statement would still be sent as it was.
+enum Fresh {
+    /// It would.
+    Same,
+    /// It would be sent like this.
+    Differs(Box<Step>),
+}
+
+impl<R, W> Requests<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Parse.
+    pub(super) async fn parse(&mut self, parse: Parse<'_>) -> Result<(), End> {
+        if self.session.pipeline().skipping {
+            return Ok(());
+        }
+        let parsed = self.parsed(parse).await;
+        self.send_or_deny(parsed).await
+    }
+
+    async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
+        let name = checked(parse.name)?;
+        let steps = self.decide(&Arc::from(parse.query)).await?;
+        let Ok([step]) = <[Step; 1]>::try_from(steps) else {
+            return Err(Refused::from(several()).into());
+        };
+        self.room()?;
+        self.gate().await?;
+        let mut messages = Messages::default();
+        self.put_parse(&mut messages, &name, step, parse.types)?;
+        Ok(messages)
+    }
+
+    /// A Parse of a statement that was decided on.
+    fn put_parse(
+        &self,
+        messages: &mut Messages,
+        name: &Arc<str>,
+        step: Step,
+        types: Vec<u32>,
+    ) -> Result<Arc<Prepared>, End> {
+        let comment = self.session.tag.lasting();
+        put_parse(
+            &mut messages.bytes,
+            name,
+            &step.decided.plan,
+            comment,
+            &types,
+        )
+        .map_err(|_| unsendable())?;
+        let prepared = Arc::new(Prepared {
+            basis: self.sight.basis(&step.path).into(),
+            step,
+            types: Some(types),
+        });
+        let run = self.looking_at(&prepared);
+        let entry = Entry::from(Expect::Parse(Box::new(run)))
+            .changing(Change::Prepare(name.clone(), prepared.clone()));
+        messages.entries.push(entry);
+        Ok(prepared)
+    }
+
+    /// Bind: its names; the values pass as they arrive.
+    pub(super) async fn bind(&mut self, len: usize) -> Result<(), End> {
+        // Names that are served end within this.
+        let head = len.min(2 * (NAME + 1));
+        self.need(head).await?;
+        if self.session.pipeline().skipping {
+            return self.drop_body(len).await;
+        }
+        let head = self.from.here().get(..head).unwrap_or_default().to_vec();
+        let (bound, names) = match Bind::of(&head) {
+            Ok(bind) => (self.bound(bind).await, head.len() - bind.rest.len()),
+            Err(Malformed::Unterminated) if head.len() < len => {
+                (Err(Refused::from(long_name()).into()), 0)
+            }
+            Err(malformed) => {
+                self.drop_body(len).await?;
+                return self.malformed(tag::BIND, malformed, false).await;
+            }
+        };
+        match bound {
+            Ok(messages) => {
+                self.send_all(messages);
+                let head = head.get(..names).unwrap_or_default();
+                self.from.skip(names);
+                self.stream(tag::BIND, head, len - names).await
+            }
+            Err(Stop::Refused(refused)) => {
+                self.drop_body(len).await?;
+                self.deny(refused, false).await
+            }
+            Err(Stop::End(end)) => Err(end),
+        }
+    }
+
+    async fn bound(&mut self, bind: Bind<'_>) -> Result<Messages, Stop> {
+        let (portal, statement) = (checked(bind.portal)?, checked(bind.statement)?);
+        self.prepare().await?;
+        self.room()?;
+        self.gate().await?;
+        let mut messages = Messages::default();
+        let prepared = self.renewed(&mut messages, &statement)?;
+        let mut run = self.looking_at(&prepared);
+        run.assumed
+            .push(Assumed::Statement(statement, prepared.clone()));
+        let opened = Portal {
+            prepared,
+            rows: AtomicU64::default(),
+            hold: false,
+        };
+        let entry = Entry::from(Expect::Bind(Box::new(run)))
+            .changing(Change::Open(portal, Arc::new(opened)));
+        messages.entries.push(entry);
+        Ok(messages)
+    }
+
+    /// A prepared statement as it may be used now; where upstream has it
+    /// otherwise, after messages that prepare it anew.
+    fn renewed(&self, messages: &mut Messages, name: &Arc<str>) -> Result<Arc<Prepared>, Stop> {
+        let prepared = self
+            .statement(name, None)
+            .ok_or_else(|| Refused::from(no_statement(name)))?;
+        self.inner(&prepared)?;
+        let (step, types) = match (self.fresh(&prepared)?, &prepared.types) {
+            (Fresh::Same, _) => return Ok(prepared),
+            (Fresh::Differs(_), None) => return Err(Refused::from(prepare_again()).into()),
+            (Fresh::Differs(step), Some(types)) => (step, types.clone()),
+        };
+        put_close(&mut messages.bytes, Named::Statement(name)).map_err(|_| unsendable())?;
+        let close = Entry::from(Expect::Close).changing(Change::Forget(name.clone()));
+        messages.entries.push(close);
+        let renewed = self.put_parse(messages, name, *step, types)?;
+        for entry in &mut messages.entries {
+            entry.hidden = true;
+        }
+        Ok(renewed)
+    }
+
+    /// Describe.
+    pub(super) async fn describe(&mut self, named: Named<'_>) -> Result<(), End> {
+        if self.session.pipeline().skipping {
+            return Ok(());
+        }
+        let described = self.described(named).await;
+        self.send_or_deny(described).await
+    }
+
+    async fn described(&mut self, named: Named<'_>) -> Result<Messages, Stop> {
+        self.prepare().await?;
+        let mut messages = Messages::default();
+        let run = match named {
+            Named::Statement(name) => {
+                let name = checked(name)?;
+                let prepared = self.renewed(&mut messages, &name)?;
+                let mut run = self.looking_at(&prepared);
+                run.assumed.push(Assumed::Statement(name, prepared));
+                run
+            }
+            Named::Portal(name) => {
+                let name = checked(name)?;
+                let portal = self
+                    .portal(&name, None)
+                    .ok_or_else(|| Refused::from(no_portal(&name)))?;
+                self.unchanged(&portal.prepared)?;
+                let mut run = self.looking_at(&portal.prepared);
+                run.assumed.push(Assumed::Portal(name, portal));
+                run
+            }
+        };
+        messages
+            .entries
+            .push(Expect::Describe(Box::new(run)).into());
+        put_describe(&mut messages.bytes, named).map_err(|_| unsendable())?;
+        Ok(messages)
+    }
+
+    /// Execute.
+    pub(super) async fn execute(&mut self, execute: Execute<'_>) -> Result<(), End> {
+        if self.session.pipeline().skipping {
+            return Ok(());
+        }
+        let executed = self.executed(execute).await;
+        self.send_or_deny(executed).await
+    }
+
+    async fn executed(&mut self, execute: Execute<'_>) -> Result<Messages, Stop> {
+        let name = checked(execute.portal)?;
+        self.prepare().await?;
+        self.gate().await?;
+        let portal = self
+            .portal(&name, None)
+            .ok_or_else(|| Refused::from(no_portal(&name)))?;
+        self.unchanged(&portal.prepared)?;
+        let mut run = self.run_of(&portal.prepared.step, None)?;
+        // A FETCH counts with the cursor that it fetches from.
+        run.portal.get_or_insert_with(|| portal.clone());
+        run.assumed.push(Assumed::Portal(name, portal));
+        let mut messages = Messages::default();
+        messages.entries.push(Expect::Execute(Box::new(run)).into());
+        put_execute(&mut messages.bytes, execute).map_err(|_| unsendable())?;
+        Ok(messages)
+    }
+
+    /// Close: never a matter of rights.
+    pub(super) async fn close(&mut self, named: Named<'_>) -> Result<(), End> {
+        let change = match named {
+            Named::Statement(name) => checked(name).map(Change::Forget),
+            Named::Portal(name) => checked(name).map(Change::Close),
+        };
+        let closed = change.map_err(Stop::from).and_then(|change| {
+            let mut messages = Messages::default();
+            put_close(&mut messages.bytes, named).map_err(|_| unsendable())?;
+            let entry = Entry::from(Expect::Close).changing(change);
+            messages.entries.push(entry);
+            Ok(messages)
+        });
+        self.send_or_deny(closed).await
+    }
+
+    async fn send_or_deny(&mut self, messages: Result<Messages, Stop>) -> Result<(), End> {
+        match messages {
+            Ok(messages) => {
+                self.send_all(messages);
+                Ok(())
+            }
+            Err(Stop::Refused(refused)) => self.deny(refused, false).await,
+            Err(Stop::End(end)) => Err(end),
+        }
+    }
+
+    /// All of them or, where upstream skips what comes, none: nothing can come
+    /// in between.
+    fn send_all(&mut self, messages: Messages) {
+        let mut bytes = messages.bytes.as_slice();
+        for entry in messages.entries {
+            self.send(entry, std::mem::take(&mut bytes));
+        }
+    }
+
+    /// A run that is recorded only if it fails.
+    fn looking_at(&self, prepared: &Prepared) -> Run {
+        Run::new(
+            prepared.step.decided.statement.clone(),
+            Effect::None,
+            Change::None,
+            self.sight.clone(),
+        )
+    }
+
+    /// Whether a statement would still be sent as it was.
+    fn fresh(&self, prepared: &Prepared) -> Result<Fresh, Refused> {
+        let path = self.session.pipeline().path().effective().clone();
+        let now = self.sight.basis(&path);
+        let mut basis = prepared
+            .basis
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if *basis == now {
+            return Ok(Fresh::Same);
+        }
+        let steps = self.plan(&prepared.step.source, &path)?;
+        let Ok([step]) = <[Step; 1]>::try_from(steps) else {
+            return Err(several().into());
+        };
+        if step.decided.plan.text() == prepared.step.decided.plan.text() {
+            *basis = now;
+            return Ok(Fresh::Same);
+        }
+        Ok(Fresh::Differs(Box::new(step)))
+    }
+
+    /// Refuses what would no longer be sent as it was and cannot be sent anew.
+    pub(super) fn unchanged(&self, prepared: &Prepared) -> Result<(), Refused> {
+        match self.fresh(prepared)? {
+            Fresh::Same => Ok(()),
+            Fresh::Differs(_) => Err(prepare_again().into()),
+        }
+    }
+
+    /// What a statement executes by its name must still be allowed as well.
+    fn inner(&self, prepared: &Prepared) -> Result<(), Refused> {
+        let inner = match &prepared.step.effect {
+            Effect::Execute(name) => self.statement(name, None),
+            Effect::Fetch(name) => self
+                .portal(name, None)
+                .map(|portal| portal.prepared.clone()),
+            _ => None,
+        };
+        match inner {
+            Some(inner) => self.unchanged(&inner),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A name that Postgres keeps as it is.
+fn checked(name: &str) -> Result<Arc<str>, Refused> {
+    match name.len() <= NAME {
+        true => Ok(name.into()),
+        false => Err(long_name().into()),
+    }
+}
+
+fn long_name() -> Told {
+    Told::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        format!("names of prepared statements and portals have at most {NAME} bytes"),
+    )
+    .hint("Postgres would cut a longer one; give it a shorter name")
+}
+
+fn several() -> Told {
+    Told::error(
+        SqlState::SYNTAX_ERROR,
+        "cannot insert multiple commands into a prepared statement",
+    )
+}
+
+fn prepare_again() -> Told {
+    Told::error(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        "what you may see, or where names are looked up, has changed since this was prepared",
+    )
+    .hint("prepare, bind or declare it again")
+}

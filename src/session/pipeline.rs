@@ -1,0 +1,509 @@
+//! What has been sent upstream and is not yet answered, in order, and what the
+//! session is as far as upstream has confirmed.
+//!
+//! Knows nothing about sockets. Both directions of a session share one
+//! [`Pipeline`] behind a lock that is never held across an await. Invariant: an
+//! answer belongs to the front of the queue; what a message changes takes hold
+//! when its answer arrives, never before.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use super::authority::Sight;
+use super::names::{Change, Names, Portal, Prepared};
+use super::settings::{Path, SearchPath};
+use crate::audit::Id;
+use crate::audit::record::Statement;
+use crate::error::Told;
+use crate::sql::Effect;
+use crate::upstream::frame::backend::Transaction;
+
+/// Entries that may wait for answers before no more is sent.
+pub(crate) const DEPTH: usize = 16_384;
+
+/// One execution of one statement.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Where it is part of what was sent; otherwise its record gets one.
+    pub(crate) id: Option<Id>,
+    pub(crate) time: jiff::Timestamp,
+    pub(crate) began: Instant,
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) effect: Effect,
+    pub(crate) change: Change,
+    pub(crate) sight: Arc<Sight>,
+    /// What names were taken to mean when this was decided on.
+    pub(crate) assumed: Vec<Assumed>,
+    /// The portal that counts its rows over several fetches.
+    pub(crate) portal: Option<Arc<Portal>>,
+    /// Rows and bytes so far.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// The code that the proxy ended it with.
+    pub(crate) ended: Option<&'static str>,
+}
+
+impl Run {
+    pub(crate) fn new(
+        statement: Arc<Statement>,
+        effect: Effect,
+        change: Change,
+        sight: Arc<Sight>,
+    ) -> Self {
+        Self {
+            id: None,
+            time: jiff::Timestamp::now(),
+            began: Instant::now(),
+            statement,
+            effect,
+            change,
+            sight,
+            assumed: Vec::new(),
+            portal: None,
+            rows: 0,
+            bytes: 0,
+            ended: None,
+        }
+    }
+
+    /// How many more rows it may return; `None` without a limit.
+    pub(crate) fn allowance(&self) -> Option<u64> {
+        let limit = self.sight.standing.limits.rows_per_query?;
+        let taken = match &self.portal {
+            Some(portal) => portal.rows.load(Ordering::Relaxed),
+            None => self.rows,
+        };
+        Some(limit.saturating_sub(taken))
+    }
+
+    /// Rows have passed.
+    pub(crate) fn count(&mut self, rows: u64) {
+        self.rows += rows;
+        if let Some(portal) = &self.portal {
+            portal.rows.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a message was decided to mean by a name, before all earlier answers
+/// were in.
+#[derive(Debug)]
+pub(crate) enum Assumed {
+    Statement(Arc<str>, Arc<Prepared>),
+    Portal(Arc<str>, Arc<Portal>),
+}
+
+impl Assumed {
+    /// Whether the name means that now that they are in.
+    fn holds(&self, names: &Names) -> bool {
+        match self {
+            Self::Statement(name, assumed) => names
+                .statement(name)
+                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
+            Self::Portal(name, assumed) => names
+                .portal(name)
+                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
+        }
+    }
+}
+
+/// What a message is to be answered with.
+#[derive(Debug)]
+pub(crate) enum Expect {
+    /// Query: each statement's answer in turn, then ReadyForQuery.
+    Query(VecDeque<Run>),
+    /// ParseComplete; the run is recorded if it fails.
+    Parse(Box<Run>),
+    /// BindComplete
+    Bind(Box<Run>),
+    /// RowDescription or NoData
+    Describe(Box<Run>),
+    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended
+    Execute(Box<Run>),
+    /// CloseComplete
+    Close,
+    /// ReadyForQuery
+    Sync,
+    /// Nothing: where a COPY's data ended
+    CopyEnd,
+    /// The ErrorResponse of a message sent to fail, which this takes the place of
+    Denied(Told),
+    /// Nothing from upstream: this goes to the client when it is its turn
+    Local(Vec<u8>),
+    /// Nothing from upstream: the session ends when it is its turn
+    End(Told),
+}
+
+/// An entry of the queue.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) expect: Expect,
+    /// What the names are once it is answered (a Query's runs have their own).
+    pub(crate) change: Change,
+    /// The client did not ask: its answer is swallowed.
+    pub(crate) hidden: bool,
+}
+
+impl From<Expect> for Entry {
+    fn from(expect: Expect) -> Self {
+        Self {
+            expect,
+            change: Change::None,
+            hidden: false,
+        }
+    }
+}
+
+impl Entry {
+    pub(crate) fn changing(self, change: Change) -> Self {
+        Self { change, ..self }
+    }
+
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        let (many, one) = match &self.expect {
+            Expect::Query(runs) => (Some(runs), None),
+            Expect::Execute(run) => (None, Some(&**run)),
+            _ => (None, None),
+        };
+        many.into_iter().flatten().chain(one)
+    }
+
+    /// All that it may change, in order.
+    fn changes(&self) -> impl Iterator<Item = &Change> {
+        self.runs()
+            .map(|run| &run.change)
+            .chain([&self.change])
+            .filter(|change| !change.is_none())
+    }
+}
+
+/// A reason that the next statement must wait for answers.
+fn unsettling(run: &Run) -> bool {
+    SearchPath::concerns(&run.effect) || run.effect == Effect::Ddl
+}
+
+/// The state both directions share.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    queue: VecDeque<Entry>,
+    /// As upstream has them.
+    confirmed: Names,
+    /// As upstream will have them if nothing in the queue fails.
+    projected: Names,
+    /// Entries in the queue that change names.
+    changing: usize,
+    /// Entries in the queue after which a statement may mean something else.
+    unsettling: usize,
+    path: SearchPath,
+    pub(crate) transaction: Transaction,
+    /// Extended-protocol messages have been sent since the last Sync.
+    pub(crate) unsynced: bool,
+    /// Upstream ignores what comes until Sync, and so do we.
+    pub(crate) skipping: bool,
+    /// The client has been told of an error that upstream does not know of:
+    /// answers are dropped until ReadyForQuery.
+    pub(crate) discarding: bool,
+    /// COPY FROM STDIN waits for data.
+    pub(crate) copying_in: bool,
+    /// An error since the last ReadyForQuery.
+    failed: bool,
+    /// The catalog changes when the transaction commits.
+    ddl: bool,
+    /// When the catalog changed upstream, if it is to be read again.
+    pub(crate) stale_catalog: Option<Instant>,
+    /// The client said Terminate: it hears nothing more of ours.
+    pub(crate) terminated: bool,
+    /// What the client calls itself.
+    pub(crate) application: Option<Arc<str>>,
+    start_application: Option<Arc<str>>,
+}
+
+impl Pipeline {
+    pub(crate) fn new(path: Path, application: Option<Arc<str>>) -> Self {
+        Self {
+            queue: VecDeque::new(),
+            confirmed: Names::default(),
+            projected: Names::default(),
+            changing: 0,
+            unsettling: 0,
+            path: SearchPath::new(path),
+            transaction: Transaction::Idle,
+            unsynced: false,
+            skipping: false,
+            discarding: false,
+            copying_in: false,
+            failed: false,
+            ddl: false,
+            stale_catalog: None,
+            terminated: false,
+            start_application: application.clone(),
+            application,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Nothing is in flight, no transaction is open or could be.
+    pub(crate) fn is_quiescent(&self) -> bool {
+        self.queue.is_empty() && self.transaction == Transaction::Idle && !self.unsynced
+    }
+
+    /// Whether the next statement can be decided on now: nothing in flight can
+    /// change what it means.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.queue.is_empty() || (self.unsettling == 0 && !self.path.is_dirty() && !self.ddl)
+    }
+
+    pub(crate) fn path(&self) -> &SearchPath {
+        &self.path
+    }
+
+    pub(crate) fn names(&self) -> &Names {
+        &self.projected
+    }
+
+    pub(crate) fn push(&mut self, entry: Entry) {
+        let mut changes = false;
+        for change in entry.changes() {
+            self.projected.apply(change);
+            changes = true;
+        }
+        self.changing += usize::from(changes);
+        self.unsettling += usize::from(entry.runs().any(unsettling));
+        self.queue.push_back(entry);
+    }
+
+    /// The entry that the next answer belongs to.
+    pub(crate) fn front(&mut self) -> Option<&mut Entry> {
+        while let Some(Expect::CopyEnd) = self.queue.front().map(|entry| &entry.expect) {
+            self.queue.pop_front();
+        }
+        self.queue.front_mut()
+    }
+
+    /// The run that the next answer belongs to.
+    pub(crate) fn run(&mut self) -> Option<&mut Run> {
+        match &mut self.front()?.expect {
+            Expect::Query(runs) => runs.front_mut(),
+            Expect::Parse(run)
+            | Expect::Bind(run)
+            | Expect::Describe(run)
+            | Expect::Execute(run) => Some(run),
+            _ => None,
+        }
+    }
+
+    /// Whether what the front's run rests on is so; asked at its first answer.
+    pub(crate) fn verify(&mut self) -> bool {
+        let assumed = match self.run() {
+            Some(run) => std::mem::take(&mut run.assumed),
+            None => return true,
+        };
+        assumed.iter().all(|assumed| assumed.holds(&self.confirmed))
+    }
+
+    /// The front has been answered.
+    pub(crate) fn pop(&mut self) -> Option<Entry> {
+        self.front();
+        let entry = self.queue.pop_front()?;
+        // A Query's runs have been taken out one by one by now, or have failed.
+        let changing = entry.changes().next().is_some();
+        if !entry.change.is_none() {
+            self.confirmed.apply(&entry.change);
+        }
+        self.changing -= usize::from(changing);
+        self.unsettling -= usize::from(entry.runs().any(unsettling));
+        Some(entry)
+    }
+
+    /// A statement has completed with that command tag: what it does takes hold.
+    pub(crate) fn complete(&mut self, tag: &[u8]) -> Option<Run> {
+        let entry = self.front()?;
+        let (had_changes, had_unsettling) = (
+            entry.changes().next().is_some(),
+            entry.runs().any(unsettling),
+        );
+        let (run, done) = match &mut entry.expect {
+            Expect::Query(runs) => (runs.pop_front()?, false),
+            Expect::Execute(_) => match self.queue.pop_front()?.expect {
+                Expect::Execute(run) => (*run, true),
+                _ => return None,
+            },
+            _ => return None,
+        };
+        let (has_changes, has_unsettling) = match self.queue.front() {
+            Some(entry) if !done => (
+                entry.changes().next().is_some(),
+                entry.runs().any(unsettling),
+            ),
+            _ => (false, false),
+        };
+        self.changing -= usize::from(had_changes && !has_changes);
+        self.unsettling -= usize::from(had_unsettling && !has_unsettling);
+        self.confirmed.apply(&run.change);
+        self.path.apply(&run.effect, tag);
+        match &run.effect {
+            Effect::Ddl => self.ddl = true,
+            Effect::ApplicationName(claim) => {
+                self.application = claim.clone().or_else(|| self.start_application.clone());
+            }
+            Effect::ResetAll | Effect::DiscardAll => {
+                self.application = self.start_application.clone();
+            }
+            _ => {}
+        }
+        Some(run)
+    }
+
+    /// A portal's rows are at their limit for now; the portal stays.
+    pub(crate) fn suspend(&mut self) -> Option<Run> {
+        if !matches!(self.front()?.expect, Expect::Execute(_)) {
+            return None;
+        }
+        match self.pop()?.expect {
+            Expect::Execute(run) => Some(*run),
+            _ => None,
+        }
+    }
+
+    /// The front has failed. Gives the run that failed, if a run did, and what
+    /// takes the place of upstream's error, if anything.
+    pub(crate) fn fail(&mut self) -> (Option<Run>, Option<Told>) {
+        self.failed = true;
+        self.copying_in = false;
+        let mut failed = None;
+        let mut instead = None;
+        if let Some(entry) = self.front() {
+            match &mut entry.expect {
+                // ReadyForQuery follows; the rest of the message does not run.
+                Expect::Query(runs) => {
+                    failed = runs.pop_front();
+                    runs.clear();
+                }
+                // A commit that failed: ReadyForQuery follows.
+                Expect::Sync | Expect::Local(_) | Expect::End(_) => {}
+                _ => {
+                    let entry = self.queue.pop_front();
+                    match entry.map(|entry| entry.expect) {
+                        Some(
+                            Expect::Parse(run)
+                            | Expect::Bind(run)
+                            | Expect::Execute(run)
+                            | Expect::Describe(run),
+                        ) => failed = Some(*run),
+                        Some(Expect::Denied(told)) => instead = Some(told),
+                        _ => {}
+                    }
+                    self.skip();
+                }
+            }
+        }
+        self.reproject();
+        (failed, instead)
+    }
+
+    /// Upstream skips everything up to the next Sync.
+    fn skip(&mut self) {
+        while let Some(entry) = self.queue.front() {
+            if matches!(entry.expect, Expect::Sync | Expect::End(_)) {
+                return;
+            }
+            self.queue.pop_front();
+        }
+        self.skipping = true;
+    }
+
+    fn reproject(&mut self) {
+        if self.changing > 0 {
+            self.projected = self.confirmed.clone();
+        }
+        self.changing = 0;
+        self.unsettling = 0;
+        for entry in &self.queue {
+            let mut changes = false;
+            for change in entry.changes() {
+                self.projected.apply(change);
+                changes = true;
+            }
+            self.changing += usize::from(changes);
+            self.unsettling += usize::from(entry.runs().any(unsettling));
+        }
+    }
+
+    /// The client has been told of an error that upstream does not know of.
+    pub(crate) fn discard(&mut self) {
+        self.discarding = true;
+        let ends = |entry: &Entry| matches!(entry.expect, Expect::Sync | Expect::Query(_));
+        if !self.queue.iter().any(ends) {
+            self.skipping = true;
+        }
+    }
+
+    /// COPY FROM STDIN begins: Postgres ignores Sync and Flush until its data
+    /// ends (`CopyGetData`), those that were already sent too.
+    pub(crate) fn copy_in(&mut self) {
+        self.front();
+        let end = self
+            .queue
+            .iter()
+            .position(|entry| matches!(entry.expect, Expect::CopyEnd));
+        let before = end.unwrap_or(self.queue.len());
+        let mut at = 0;
+        self.queue.retain(|entry| {
+            let here = at;
+            at += 1;
+            let ignored = here > 0 && here < before && matches!(entry.expect, Expect::Sync);
+            !ignored && Some(here) != end
+        });
+        self.copying_in = end.is_none();
+    }
+
+    /// ReadyForQuery. `None` where it does not answer the front.
+    pub(crate) fn ready(&mut self, transaction: Transaction) -> Option<()> {
+        match self.front()?.expect {
+            Expect::Query(_) | Expect::Sync => {}
+            _ => return None,
+        }
+        self.pop();
+        self.transaction = transaction;
+        self.discarding = false;
+        self.copying_in = false;
+        if transaction == Transaction::Idle {
+            match self.failed {
+                true => self.path.rollback(),
+                false => self.path.commit(),
+            }
+            self.confirmed.end_transaction();
+            if self.queue.is_empty() {
+                self.projected.end_transaction();
+            }
+            if std::mem::take(&mut self.ddl) {
+                self.stale_catalog = Some(Instant::now());
+            }
+        }
+        self.failed = false;
+        Some(())
+    }
+
+    /// Runs that were sent and are not answered, for the record of a session
+    /// that ends.
+    pub(crate) fn unanswered(&mut self) -> Vec<Run> {
+        let mut runs = Vec::new();
+        for entry in self.queue.drain(..) {
+            match entry.expect {
+                Expect::Query(waiting) => runs.extend(waiting),
+                Expect::Execute(run) => runs.push(*run),
+                _ => {}
+            }
+        }
+        runs
+    }
+}

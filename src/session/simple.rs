@@ -1,0 +1,190 @@
+//! The simple protocol: one Query, any number of statements, one decision each
+//! and all of them before the first runs.
+//!
+//! Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-SIMPLE-QUERY>
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::End;
+use super::names::{Change, Names, Portal, Prepared};
+use super::pipeline::{Assumed, Expect, Run};
+use super::requests::{Refused, Requests, Step, Stop, unsendable};
+use crate::audit::Id;
+use crate::audit::record::Statement;
+use crate::error::{SqlState, Told};
+use crate::sql::Effect;
+use crate::upstream::frame::frontend::put_query;
+
+/// Names that one session may have at a time.
+const NAMES: usize = 10_000;
+
+impl<R, W> Requests<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// A Query.
+    pub(super) async fn query(&mut self, text: &str) -> Result<(), End> {
+        if self.session.pipeline().skipping {
+            return Ok(());
+        }
+        match self.runs(&Arc::from(text)).await {
+            Ok((runs, message)) => {
+                self.gate().await?;
+                self.send(Expect::Query(runs).into(), &message);
+                Ok(())
+            }
+            Err(Stop::Refused(refused)) => self.deny(refused, true).await,
+            Err(Stop::End(end)) => Err(end),
+        }
+    }
+
+    /// What is to run, and the message that is sent for it.
+    async fn runs(&mut self, text: &Arc<str>) -> Result<(VecDeque<Run>, Vec<u8>), Stop> {
+        let mut steps = self.decide(text).await?;
+        if steps.len() > 1 {
+            steps.retain(|step| step.effect != Effect::Empty);
+        }
+        // Where there are several, one can use the names that another makes.
+        let mut names = (steps.len() > 1).then(|| self.session.pipeline().names().clone());
+        let mut runs = VecDeque::with_capacity(steps.len());
+        let mut comments = Vec::with_capacity(steps.len());
+        for step in &steps {
+            let mut run = self.run_of(step, names.as_ref())?;
+            if let Some(names) = &mut names {
+                names.apply(&run.change);
+            }
+            let id = Id::next();
+            run.id = Some(id);
+            runs.push_back(run);
+            comments.push(self.session.tag.once(id));
+        }
+        let plans = steps.iter().map(|step| &*step.decided.plan);
+        let mut message = Vec::new();
+        put_query(&mut message, plans.zip(&comments)).map_err(|_| unsendable())?;
+        Ok((runs, message))
+    }
+
+    /// One execution of a step, with what it does to the names and takes them
+    /// to mean.
+    pub(super) fn run_of(&self, step: &Step, names: Option<&Names>) -> Result<Run, Refused> {
+        let effect = step.effect.clone();
+        let change = self.change_of(step);
+        if !change.is_none() {
+            self.room()?;
+        }
+        let mut run = Run::new(
+            step.decided.statement.clone(),
+            effect,
+            change,
+            self.sight.clone(),
+        );
+        self.assume(&mut run, names)?;
+        Ok(run)
+    }
+
+    /// Refuses a name where there are too many.
+    pub(super) fn room(&self) -> Result<(), Refused> {
+        match self.session.pipeline().names().len() < NAMES {
+            true => Ok(()),
+            false => Err(too_many_names().into()),
+        }
+    }
+
+    /// What EXECUTE and FETCH stand for: it must still be allowed as it is.
+    fn assume(&self, run: &mut Run, names: Option<&Names>) -> Result<(), Refused> {
+        match &run.effect {
+            Effect::Execute(name) => {
+                let prepared = self
+                    .statement(name, names)
+                    .ok_or_else(|| no_statement(name))?;
+                self.unchanged(&prepared)?;
+                run.statement = standing_for(&run.statement, &prepared);
+                run.assumed.push(Assumed::Statement(name.clone(), prepared));
+            }
+            Effect::Fetch(name) => {
+                let portal = self.portal(name, names).ok_or_else(|| no_portal(name))?;
+                self.unchanged(&portal.prepared)?;
+                run.statement = standing_for(&run.statement, &portal.prepared);
+                run.portal = Some(portal.clone());
+                run.assumed.push(Assumed::Portal(name.clone(), portal));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What a statement does to the names once it has completed.
+    pub(super) fn change_of(&self, step: &Step) -> Change {
+        let prepared = || {
+            Arc::new(Prepared {
+                step: step.clone(),
+                basis: self.sight.basis(&step.path).into(),
+                types: None,
+            })
+        };
+        match &step.effect {
+            Effect::Prepare(name) => Change::Prepare(name.clone(), prepared()),
+            Effect::Deallocate(Some(name)) => Change::Forget(name.clone()),
+            Effect::Deallocate(None) => Change::ForgetAll,
+            Effect::Declare(name) => {
+                let portal = Portal {
+                    prepared: prepared(),
+                    rows: AtomicU64::default(),
+                    // Only ever too often: what is kept too long fails upstream.
+                    hold: step
+                        .decided
+                        .plan
+                        .text()
+                        .to_ascii_uppercase()
+                        .contains("WITH HOLD"),
+                };
+                Change::Open(name.clone(), Arc::new(portal))
+            }
+            Effect::CloseCursor(Some(name)) => Change::Close(name.clone()),
+            Effect::CloseCursor(None) => Change::CloseAll,
+            Effect::DiscardAll => Change::Discard,
+            _ => Change::None,
+        }
+    }
+}
+
+/// The record of a statement that executes another: its own kind and text, the
+/// other's relations.
+fn standing_for(own: &Arc<Statement>, prepared: &Prepared) -> Arc<Statement> {
+    Arc::new(Statement {
+        relations: prepared.step.decided.statement.relations.clone(),
+        ..Statement::clone(own)
+    })
+}
+
+pub(super) fn no_statement(name: &str) -> Told {
+    Told::error(
+        SqlState::UNDEFINED_STATEMENT,
+        match name {
+            "" => "unnamed prepared statement does not exist".to_owned(),
+            name => format!("prepared statement \"{name}\" does not exist"),
+        },
+    )
+}
+
+pub(super) fn no_portal(name: &str) -> Told {
+    Told::error(
+        SqlState::UNDEFINED_CURSOR,
+        format!("portal \"{name}\" does not exist"),
+    )
+}
+
+fn too_many_names() -> Told {
+    Told::error(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!(
+            "the session has {NAMES} prepared statements and cursors, the most that are served"
+        ),
+    )
+    .hint("close or DEALLOCATE those that are no longer used")
+}

@@ -1,0 +1,334 @@
+//! A session's begin and end: rights, an upstream session hardened for them,
+//! then both directions until one ends.
+//!
+//! Invariant: what hardens the upstream session, and the masking keys, go into
+//! its startup packet, so that RESET ALL and DISCARD ALL go back to them.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Notify;
+
+use super::answers::Answers;
+use super::authority::{Sight, Standing};
+use super::cancel::{Canceller, Key};
+use super::incoming::Incoming;
+use super::pipeline::Pipeline;
+use super::requests::{Requests, no_grant};
+use super::settings::{Asked, Path, default_path, list, names};
+use super::{Caller, Dataset, End, Session, Shared, Tag};
+use crate::audit::record::{Refusal, What};
+use crate::audit::{Event, Id, Who};
+use crate::error::{Severity, SqlState, Tell, Told};
+use crate::sql::Effect;
+use crate::upstream::connect::{Upstream, connect};
+
+/// How long upstream may take to say why it goes, once writing to it fails.
+const LAST: Duration = Duration::from_secs(5);
+
+/// Serves a client from its authentication to its end.
+pub(super) async fn run<S>(shared: &Arc<Shared>, caller: Caller, mut stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+{
+    let began = Instant::now();
+    let who = Arc::new(Who {
+        principal: (&caller.principal).into(),
+        session: Id::next(),
+        client: caller.peer,
+        tls: caller.tls.clone(),
+        application: caller
+            .parameters
+            .get("application_name")
+            .map(|name| name.as_str().into()),
+        dataset: caller.dataset.as_str().into(),
+    });
+    let opened = match open(shared, &caller, &who).await {
+        Ok(opened) => opened,
+        Err(told) => return refuse(shared, who, told, &mut stream).await,
+    };
+    tracing::info!(
+        session = %who.session, principal = %caller.principal.name, client = %who.client,
+        dataset = %who.dataset, "session begins"
+    );
+    let end = opened.serve(&caller, stream).await;
+    tracing::info!(session = %who.session, %end, "session ends");
+    let what = What::Disconnect {
+        reason: end.to_string(),
+        duration: began.elapsed(),
+    };
+    // There is nobody left to be refused anything.
+    let _ = shared.log.append(&Event::now(Some(who), what)).await;
+}
+
+async fn refuse<S>(shared: &Shared, who: Arc<Who>, told: Told, stream: &mut S)
+where
+    S: AsyncWrite + Unpin,
+{
+    let told = Told {
+        severity: Severity::Fatal,
+        ..told
+    };
+    tracing::info!(session = %who.session, sqlstate = told.state.0, "session refused");
+    let refusal = Refusal {
+        decision: "deny",
+        sqlstate: told.state.0,
+        reason: "session",
+        message: Some(told.message.to_string()),
+        normalized: None,
+        relations: Vec::new(),
+        policy: Default::default(),
+    };
+    let event = Event::now(Some(who), What::Denial(Box::new(refusal)));
+    // It is refused in any case.
+    let _ = shared.log.append(&event).await;
+    let mut bytes = Vec::new();
+    told.encode(&mut bytes);
+    // The client may be gone by now.
+    let _ = stream.write_all(&bytes).await;
+    let _ = stream.shutdown().await;
+}
+
+/// A session that has what it needs.
+struct Opened {
+    session: Session,
+    sight: Arc<Sight>,
+    upstream: Upstream,
+    /// Registered for as long as this lives.
+    key: Key,
+}
+
+async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<Opened, Told> {
+    let dataset = shared
+        .datasets
+        .get(caller.dataset.as_str())
+        .ok_or_else(|| unknown_dataset(&caller.dataset))?
+        .clone();
+    let epoch = shared.authority.epoch();
+    let now = jiff::Timestamp::now();
+    let standing = shared
+        .authority
+        .standing(&caller.principal, &dataset.name, now)?;
+    if standing.nothing {
+        return Err(no_grant(&dataset.name));
+    }
+    let asked = Asked::read(&caller.parameters, |name, value| {
+        shared.authority.settable(&standing, name, value)
+    })?;
+    let catalog = dataset.catalog();
+    let sight = Arc::new(Sight::new(
+        standing,
+        catalog,
+        dataset.name.clone(),
+        who.clone(),
+        epoch,
+    ));
+    let path = search_path(shared, &sight, &asked)?;
+    let tag = Tag::new(&caller.principal, who.session);
+    // Before upstream hears of it: without a record, no session.
+    let what = What::Connect {
+        policy: sight.standing.policy.clone(),
+    };
+    let event = Event::now(Some(who.clone()), what);
+    shared
+        .log
+        .append(&event)
+        .await
+        .map_err(|error| error.tell())?;
+    let parameters = parameters(&dataset, &sight.standing, &asked, &path, &tag);
+    let upstream = connect(&dataset.target, &parameters)
+        .await
+        .map_err(|error| {
+            tracing::error!(%error, "no upstream session");
+            error.tell()
+        })?;
+    let canceller = Canceller::new(dataset.target.clone(), upstream.key.clone());
+    let key = shared
+        .cancels
+        .register(canceller.clone(), caller.minor)
+        .ok_or_else(no_randomness)?;
+    let session = Session {
+        shared: shared.clone(),
+        dataset,
+        tag,
+        ghost: ghost().ok_or_else(no_randomness)?,
+        pipeline: Mutex::new(Pipeline::new(path, who.application.clone())),
+        ours: Notify::new(),
+        progress: Arc::default(),
+        canceller,
+        cancelling: Arc::default(),
+    };
+    Ok(Opened {
+        session,
+        sight,
+        upstream,
+        key,
+    })
+}
+
+impl Opened {
+    async fn serve<S>(self, caller: &Caller, mut stream: S) -> End
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send,
+    {
+        let session = &self.session;
+        if let Err(error) = stream.write_all(&self.greeting()).await {
+            return End::client(error);
+        }
+        if let Err(error) = stream.flush().await {
+            return End::client(error);
+        }
+        let (from_client, to_client) = tokio::io::split(stream);
+        let (from_upstream, to_upstream) = tokio::io::split(self.upstream.stream);
+        let mut to_client = Answers::new(to_client);
+        let requests = Requests {
+            session,
+            from: Incoming::new(from_client),
+            to: to_upstream,
+            out: Vec::new(),
+            sight: self.sight,
+            draining: caller.draining.clone(),
+        };
+        let end = {
+            let mut answers = std::pin::pin!(session.answers(from_upstream, &mut to_client));
+            tokio::select! {
+                end = &mut answers => end,
+                end = requests.run() => match end {
+                    // Upstream finishes what it was sent, and closes.
+                    End::Terminated => {
+                        answers.await;
+                        End::Terminated
+                    }
+                    // It may have said why before it went.
+                    End::Upstream(error) => match tokio::time::timeout(LAST, &mut answers).await {
+                        Ok(end) => end,
+                        Err(_) => End::Upstream(error),
+                    },
+                    end => end,
+                },
+            }
+        };
+        if !session.pipeline().is_empty() {
+            session.canceller.cancel().await;
+        }
+        session.leftovers(&end, &mut to_client).await;
+        to_client.close().await;
+        drop(self.key);
+        end
+    }
+
+    /// What a client waits for after AuthenticationOk.
+    ///
+    /// Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP>
+    fn greeting(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut put = |tag: u8, parts: &[&[u8]]| {
+            let len: usize = parts.iter().map(|part| part.len()).sum();
+            out.push(tag);
+            out.extend_from_slice(&u32::try_from(len + 4).unwrap_or(u32::MAX).to_be_bytes());
+            parts.iter().for_each(|part| out.extend_from_slice(part));
+        };
+        for (name, value) in &self.upstream.parameters {
+            put(b'S', &[name.as_bytes(), b"\0", value.as_bytes(), b"\0"]);
+        }
+        put(b'K', &[&self.key.pid.to_be_bytes(), &self.key.secret]);
+        put(b'Z', &[b"I"]);
+        out
+    }
+}
+
+/// What a session looks names up in at first: what the client asks for, decided
+/// as SET would be.
+fn search_path(shared: &Shared, sight: &Sight, asked: &Asked) -> Result<Path, Told> {
+    let Some(text) = &asked.search_path else {
+        return Ok(default_path());
+    };
+    let wrong = || {
+        Told::fatal(
+            SqlState::INVALID_PARAMETER_VALUE,
+            "the startup parameter `search_path` is not a list of names",
+        )
+        .hint("write it as SET search_path takes it: a, \"B\"")
+    };
+    let asked = names(text).ok_or_else(wrong)?;
+    let list = match asked.as_slice() {
+        [] => "''".to_owned(),
+        names => list(names),
+    };
+    let set = format!("SET search_path TO {list}").into();
+    let decided = shared
+        .authority
+        .decide(&set, sight, &default_path())
+        .map_err(|denial| denial.tell())?;
+    match decided.iter().map(|decided| &decided.plan.effect).next() {
+        Some(Effect::SearchPath {
+            path: Some(path), ..
+        }) => Ok(path.as_slice().into()),
+        _ => Err(wrong()),
+    }
+}
+
+/// What goes into the startup packet: ours first, then what was asked for and
+/// is harmless.
+fn parameters(
+    dataset: &Dataset,
+    standing: &Standing,
+    asked: &Asked,
+    path: &[Arc<str>],
+    tag: &Tag,
+) -> Vec<(String, String)> {
+    let application = tag.application_name(asked.application.as_deref());
+    let mut all: Vec<(String, String)> = [
+        ("application_name", application.as_str()),
+        ("client_encoding", "UTF8"),
+        ("standard_conforming_strings", "on"),
+        ("search_path", &list(path)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .collect();
+    if !standing.writes {
+        all.push(("default_transaction_read_only".into(), "on".into()));
+    }
+    if let (Some(limit), None) = (
+        standing.limits.statement_timeout_ms,
+        asked.setting("statement_timeout"),
+    ) {
+        all.push(("statement_timeout".into(), limit.to_string()));
+    }
+    all.extend_from_slice(&dataset.settings);
+    for (name, value) in &asked.settings {
+        if !all.iter().any(|(own, _)| own.eq_ignore_ascii_case(name)) {
+            all.push((name.clone(), value.clone()));
+        }
+    }
+    all
+}
+
+/// A portal's name that no client can come to use.
+fn ghost() -> Option<String> {
+    let mut random = [0; 16];
+    SystemRandom::new().fill(&mut random).ok()?;
+    Some(format!(
+        "pgveil refused {:032x}",
+        u128::from_be_bytes(random)
+    ))
+}
+
+fn unknown_dataset(name: &str) -> Told {
+    let name: String = name.chars().take(63).collect();
+    Told::fatal(
+        SqlState::INVALID_CATALOG_NAME,
+        format!("no dataset is called `{}`", name.escape_debug()),
+    )
+    .hint("name a dataset of this proxy as the database (dbname)")
+}
+
+fn no_randomness() -> Told {
+    Told::fatal(
+        SqlState::INTERNAL_ERROR,
+        "the system gives no random numbers",
+    )
+}

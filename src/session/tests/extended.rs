@@ -1,0 +1,236 @@
+//! The extended protocol.
+
+use super::support::*;
+
+#[tokio::test]
+async fn tokio_postgres_runs() {
+    let proxy = Proxy::start().await;
+    let client = proxy.client().await;
+    let statement = client
+        .prepare("SELECT id, email FROM customers WHERE id = $1")
+        .await
+        .unwrap();
+    for id in 1..20i32 {
+        let row = client.query_one(&statement, &[&id]).await.unwrap();
+        assert_eq!(row.get::<_, String>(1), format!("c{id}@example.com"));
+    }
+    let error = client.query("SELECT nonsense", &[]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "42703");
+    let records = proxy.records("statement");
+    assert_eq!(records.len(), 20);
+    assert_eq!(records[19]["sqlstate"], "42703");
+}
+
+#[tokio::test]
+async fn an_error_skips_to_sync() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    raw.send(&[
+        pbe("SELECT 1"),
+        pbe("SELECT 1/0"),
+        pbe("SELECT 2"),
+        q("SELECT 3"),
+        s(),
+        pbe("SELECT 4"),
+        s(),
+    ])
+    .await;
+    assert_eq!(raw.answer().await, "1 2 D:1 C:SELECT_1 1 2 ERROR:22012 Z:I");
+    assert_eq!(raw.answer().await, "1 2 D:4 C:SELECT_1 Z:I");
+    // The same, each after the answer to the one before.
+    raw.send(&[pbe("SELECT 1/0"), h()]).await;
+    assert_eq!(raw.until(b'E').await, "1 2 ERROR:22012");
+    raw.send(&[pbe("SELECT 2"), q("SELECT 3"), h()]).await;
+    assert_eq!(raw.ask(&[s()]).await, "Z:I");
+}
+
+#[tokio::test]
+async fn a_denial_fails_in_its_place() {
+    let proxy = Proxy::start().await;
+    proxy.trial.change(|rules| rules.denied = vec!["ssn"]);
+    let mut raw = proxy.raw().await;
+    let insert = "INSERT INTO sink VALUES (-2)";
+    raw.send(&[pbe(insert), pbe("SELECT ssn"), pbe("SELECT 2"), s()])
+        .await;
+    assert_eq!(raw.answer().await, "1 2 C:INSERT_0_1 ERROR:42501 Z:I");
+    let count = "SELECT count(*) FROM sink WHERE id = -2";
+    assert_eq!(
+        raw.ask(&[q(count)]).await,
+        "T D:0 C:SELECT_1 Z:I",
+        "rolled back"
+    );
+
+    raw.send(&[
+        pbe("SELECT ssn"),
+        pbe("SELECT 2"),
+        s(),
+        pbe("SELECT 3"),
+        s(),
+    ])
+    .await;
+    assert_eq!(raw.answer().await, "ERROR:42501 Z:I");
+    assert_eq!(raw.answer().await, "1 2 D:3 C:SELECT_1 Z:I");
+
+    raw.ask(&[pbe("BEGIN"), s()]).await;
+    assert_eq!(raw.ask(&[pbe("SELECT ssn"), s()]).await, "ERROR:42501 Z:E");
+    assert_eq!(raw.ask(&[pbe("ROLLBACK"), s()]).await, "1 2 C:ROLLBACK Z:I");
+
+    // A Query behind messages without Sync.
+    raw.send(&[pbe("SELECT 1"), q("SELECT ssn"), q("SELECT 2")])
+        .await;
+    assert_eq!(raw.answer().await, "1 2 D:1 C:SELECT_1 ERROR:42501 Z:I");
+    assert_eq!(raw.answer().await, "T D:2 C:SELECT_1 Z:I");
+    raw.send(&[pbe("SELECT 1/0"), q("SELECT ssn"), s()]).await;
+    assert_eq!(raw.answer().await, "1 2 ERROR:22012 Z:I");
+    assert_eq!(proxy.records("denial").len(), 5);
+}
+
+#[tokio::test]
+async fn portals_have_row_limits_and_flush_needs_no_sync() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    let text = "SELECT id FROM customers WHERE id < 6 ORDER BY 1";
+    raw.send(&[
+        p("s", text),
+        d('S', "s"),
+        b("p", "s"),
+        d('P', "p"),
+        e("p", 2),
+        h(),
+    ])
+    .await;
+    assert_eq!(raw.until(b's').await, "1 t T 2 T D:1 D:2 s");
+    raw.send(&[e("p", 2), h()]).await;
+    assert_eq!(raw.until(b's').await, "D:3 D:4 s");
+    assert_eq!(
+        raw.ask(&[e("p", 2), c('P', "p"), s()]).await,
+        "D:5 C:SELECT_1 3 Z:I"
+    );
+    assert_eq!(raw.ask(&[e("p", 0), s()]).await, "ERROR:34000 Z:I");
+    assert_eq!(
+        raw.ask(&[c('S', "s"), b("", "s"), s()]).await,
+        "3 ERROR:26000 Z:I"
+    );
+    let rows: Vec<_> = proxy
+        .records("statement")
+        .iter()
+        .map(|it| it["rows"].clone())
+        .collect();
+    assert_eq!(rows, [2, 2, 1]);
+    assert_eq!(raw.ask(&[c('S', "never was"), s()]).await, "3 Z:I");
+}
+
+#[tokio::test]
+async fn a_policy_swap_has_statements_decided_anew() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    let text = "SELECT email FROM customers WHERE id = 1";
+    let clear = "2 D:c1@example.com C:SELECT_1 Z:I";
+    assert_eq!(raw.ask(&[p("s", text), s()]).await, "1 Z:I");
+    assert_eq!(raw.ask(&[b("", "s"), e("", 0), s()]).await, clear);
+    // Nothing that matters has changed.
+    proxy.trial.change(|rules| rules.rights = 1);
+    assert_eq!(raw.ask(&[b("", "s"), e("", 0), s()]).await, clear);
+    // A bound portal, then a mask.
+    raw.send(&[q("BEGIN"), b("held", "s"), h()]).await;
+    assert_eq!(raw.until(b'2').await, "C:BEGIN Z:T 2");
+    proxy.trial.change(|rules| {
+        rules.rights = 2;
+        rules.replaced = vec![("email", "'***' AS email")];
+    });
+    assert_eq!(raw.ask(&[e("held", 0), s()]).await, "ERROR:42501 Z:E");
+    assert_eq!(raw.ask(&[q("ROLLBACK")]).await, "C:ROLLBACK Z:I");
+    assert_eq!(
+        raw.ask(&[b("", "s"), e("", 0), s()]).await,
+        "2 D:*** C:SELECT_1 Z:I"
+    );
+    assert_eq!(
+        raw.ask(&[d('S', "s"), b("", "s"), e("", 0), s()]).await,
+        "t T 2 D:*** C:SELECT_1 Z:I"
+    );
+    // In the middle of a pipeline, several times.
+    proxy.trial.change(|rules| {
+        rules.rights = 3;
+        rules.replaced = vec![("email", "'+++' AS email")];
+    });
+    let twice = [
+        pbe("SELECT 1"),
+        b("", "s"),
+        e("", 0),
+        b("", "s"),
+        e("", 0),
+        s(),
+    ];
+    assert_eq!(
+        raw.ask(&twice).await,
+        "1 2 D:1 C:SELECT_1 2 D:+++ C:SELECT_1 2 D:+++ C:SELECT_1 Z:I"
+    );
+    proxy.trial.change(|rules| {
+        rules.rights = 4;
+        rules.denied = vec!["email"];
+        rules.replaced = vec![];
+    });
+    assert_eq!(
+        raw.ask(&[b("", "s"), e("", 0), s()]).await,
+        "ERROR:42501 Z:I"
+    );
+    assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
+    proxy.trial.change(|rules| rules.gone = true);
+    assert_eq!(raw.ask(&[q("SELECT 1")]).await, "FATAL:28000 end");
+}
+
+#[tokio::test]
+async fn a_failed_redefinition_does_not_hide_what_is_there() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    raw.ask(&[p("s", "SELECT email FROM customers WHERE id = 1"), s()])
+        .await;
+    // Postgres refuses the second: the name still means the first.
+    assert_eq!(
+        raw.ask(&[p("s", "SELECT 'harmless'"), s()]).await,
+        "ERROR:42P05 Z:I"
+    );
+    proxy.trial.change(|rules| {
+        rules.rights = 2;
+        rules.denied = vec!["email"];
+    });
+    assert_eq!(
+        raw.ask(&[b("", "s"), e("", 0), s()]).await,
+        "ERROR:42501 Z:I"
+    );
+    // The same in one go, where the failure is not yet known.
+    proxy.trial.change(|rules| {
+        rules.rights = 3;
+        rules.denied = vec![];
+    });
+    raw.send(&[p("s", "SELECT 'harmless'"), s(), b("", "s"), e("", 0), s()])
+        .await;
+    assert_eq!(raw.answer().await, "ERROR:42P05 Z:I");
+    let answer = raw.answer().await;
+    assert!(!answer.contains("c1@"), "{answer}");
+}
+
+#[tokio::test]
+async fn long_names_and_several_statements_are_refused() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    let long = "n".repeat(64);
+    assert_eq!(
+        raw.ask(&[p(&long, "SELECT 1"), s()]).await,
+        "ERROR:0A000 Z:I"
+    );
+    assert_eq!(
+        raw.ask(&[b(&"n".repeat(200), ""), s()]).await,
+        "ERROR:0A000 Z:I"
+    );
+    assert_eq!(
+        raw.ask(&[p("", "SELECT 1; SELECT 2"), s()]).await,
+        "ERROR:42601 Z:I"
+    );
+    let exact = "n".repeat(63);
+    assert_eq!(
+        raw.ask(&[p(&exact, "SELECT 1"), b(&exact, &exact), e(&exact, 0), s()])
+            .await,
+        "1 2 D:1 C:SELECT_1 Z:I"
+    );
+}
