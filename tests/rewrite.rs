@@ -4,7 +4,11 @@
 //! and `tests/rewrite/policy` the policy. What is expected is rewritten in place
 //! with `PGVEIL_UPDATE=1 cargo test --test rewrite`; read the difference.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may fail by panicking"
+)]
 
 mod support;
 

@@ -393,7 +393,11 @@ impl Session {
     }
 
     /// What the client hears last.
-    async fn last_words<W: AsyncWrite + Unpin>(&self, end: &End, answers: &mut Answers<W>) {
+    pub(super) async fn last_words<W: AsyncWrite + Unpin>(
+        &self,
+        end: &End,
+        answers: &mut Answers<W>,
+    ) {
         if self.pipeline().terminated {
             return;
         }

@@ -281,6 +281,7 @@ impl Authority for Governed {
             rights: &sight.standing.rights,
             catalog: &sight.catalog,
             search_path: path,
+            temporary: &[],
         };
         let decided: Arc<[Decided]> = sql::plan(text, context)?
             .into_iter()

@@ -130,7 +130,10 @@ where
         self.session.ours.notify_one();
         put_flush(&mut self.out);
         let _ = self.flush().await;
-        tokio::time::sleep(LAST).await;
+        // A COPY that waits for data is never answered.
+        if !self.session.pipeline().copying_in {
+            tokio::time::sleep(LAST).await;
+        }
         End::Told(told)
     }
 
@@ -670,6 +673,8 @@ fn carries_on(effect: &Effect) -> bool {
         | Effect::Deallocate(_)
         | Effect::Fetch(_)
         | Effect::CloseCursor(_)
+        | Effect::CreateTemporary(_)
+        | Effect::DropTemporary(_)
         | Effect::Ddl => false,
         Effect::SearchPath { .. }
         | Effect::ResetAll

@@ -126,6 +126,8 @@ impl SearchPath {
             | Effect::Declare(_)
             | Effect::Fetch(_)
             | Effect::CloseCursor(_)
+            | Effect::CreateTemporary(_)
+            | Effect::DropTemporary(_)
             | Effect::Ddl => {}
         }
     }

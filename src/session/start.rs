@@ -191,6 +191,7 @@ impl Opened {
             sight: self.sight,
             draining: caller.draining.clone(),
         };
+        let mut unsaid = false;
         let end = {
             let mut answers = std::pin::pin!(session.answers(from_upstream, &mut to_client));
             tokio::select! {
@@ -206,10 +207,16 @@ impl Opened {
                         Ok(end) => end,
                         Err(_) => End::Upstream(error),
                     },
-                    end => end,
+                    end => {
+                        unsaid = true;
+                        end
+                    }
                 },
             }
         };
+        if unsaid {
+            session.last_words(&end, &mut to_client).await;
+        }
         if !session.pipeline().is_empty() {
             session.canceller.cancel().await;
         }

@@ -95,7 +95,7 @@ async fn upstream_killed_in_a_query_is_told() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    assert_eq!(raw.answer().await, "FATAL:57P01 end");
+    assert_eq!(raw.answer().await, "T FATAL:57P01 end");
     killed.await.unwrap();
     let records = proxy.records_soon("statement", 1).await;
     assert_eq!(records[0]["sqlstate"], "57P01");

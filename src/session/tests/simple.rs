@@ -125,8 +125,13 @@ async fn a_search_path_holds_as_long_as_it_does_upstream() {
         .await;
     assert_eq!(answer, format!("C:SET {}", both("public")));
     // Pipelined, and reverted by an error in the same implicit transaction.
-    raw.send(&[pbe("SET search_path TO a"), pbe("SELECT 1/0"), s(), q(path)])
-        .await;
+    raw.send(&[
+        pbe("SET search_path TO a"),
+        pbe("SELECT 1 / (n - n) FROM generate_series(1, 1) n"),
+        s(),
+        q(path),
+    ])
+    .await;
     assert_eq!(raw.answer().await, "1 2 C:SET 1 2 ERROR:22012 Z:I");
     assert_eq!(raw.answer().await, both("public"));
     raw.send(&[

@@ -405,7 +405,7 @@ fn short(tag: u8, body: &[u8]) -> String {
     match tag {
         b'C' => format!("C:{}", text(0).replace(' ', "_")),
         b'Z' => format!("Z:{}", text(0)),
-        b'D' if body.len() < 200 && body[1] > 0 => format!("D:{}", text(6)),
+        b'D' if body.len() < 500 && body[1] > 0 => format!("D:{}", text(6)),
         b'E' => {
             let field = |code| {
                 text(0)
