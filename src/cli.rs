@@ -3,8 +3,10 @@
 //! Knows nothing about what a subcommand does. A subcommand is a struct of its
 //! arguments with a `run`; its result is the process's.
 
+mod demo;
 mod identity;
 mod policy;
+mod serve;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -23,6 +25,8 @@ struct Cli {
 /// Each in its own file.
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// See it work: a Postgres of its own, the proxy, three callers
+    Demo(demo::Demo),
     /// Make what policies/identities.yaml holds
     #[command(subcommand)]
     Identity(identity::Identity),
@@ -53,6 +57,7 @@ pub fn main() -> ExitCode {
 
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
+        Command::Demo(demo) => demo.run(),
         Command::Identity(identity) => identity.run(),
         Command::Policy(policy) => policy.run(),
     }
