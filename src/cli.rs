@@ -27,6 +27,8 @@ struct Cli {
 enum Command {
     /// See it work: a Postgres of its own, the proxy, three callers
     Demo(demo::Demo),
+    /// Serve the datasets of a configuration file
+    Serve(serve::Serve),
     /// Make what policies/identities.yaml holds
     #[command(subcommand)]
     Identity(identity::Identity),
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
 fn run(command: Command) -> Result<(), Box<dyn Error>> {
     match command {
         Command::Demo(demo) => demo.run(),
+        Command::Serve(serve) => serve.run(),
         Command::Identity(identity) => identity.run(),
         Command::Policy(policy) => policy.run(),
     }

@@ -18,6 +18,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+pub use crate::upstream::connect::TlsMode;
 pub use fault::{ConfigError, nearest};
 pub use secret::{Secret, SecretError, SecretRef};
 
@@ -181,22 +182,6 @@ pub struct UpstreamTls {
     pub mode: TlsMode,
     /// The file of certificates to trust, in PEM; required to verify.
     pub ca: Option<PathBuf>,
-}
-
-/// As libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum TlsMode {
-    /// In plain text.
-    Disable,
-    /// Encrypted if the server can.
-    Prefer,
-    /// Encrypted, to whoever answers.
-    Require,
-    /// By a certificate that `ca` vouches for.
-    VerifyCa,
-    /// And that names the host.
-    VerifyFull,
 }
 
 /// Where records go.

@@ -73,9 +73,7 @@ enum DemoError {
 impl Demo {
     /// Runs it until the tour, or whoever watches it, is done.
     pub(super) fn run(&self) -> Result<(), Box<dyn std::error::Error>> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()?;
+        let runtime = super::serve::runtime()?;
         let outcome = runtime.block_on(async {
             // Registered before anything is started, so that no signal is missed.
             let interrupted = interrupted()?;

@@ -1,8 +1,100 @@
-//! temp
-#![allow(missing_docs)]
-pub struct Running;
-impl Running {
-    pub fn addresses(&self) -> Vec<std::net::SocketAddr> { vec![] }
-    pub async fn shutdown(self) {}
+//! `pgveil serve`: the real thing, until a signal ends it.
+//!
+//! SIGTERM and SIGINT drain: no new sessions, those that are idle end, the
+//! others finish what they do within the configured time. SIGHUP reads the
+//! policy again; one that does not load leaves the old one in force.
+
+mod proxy;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{self, Config, LogFormat};
+
+pub(crate) use proxy::{Running, start};
+
+/// Threads are given this much stack: statements are planned on them, and a
+/// deeply nested one is walked recursively. Only what is used is ever resident.
+pub(crate) const STACK: usize = 64 << 20;
+
+/// Serve the datasets of a configuration file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    /// The configuration file
+    #[arg(long, short, default_value = "pgveil.yaml")]
+    config: PathBuf,
+    /// Only check configuration, policy and secrets, and say what is wrong
+    #[arg(long)]
+    check: bool,
 }
-pub async fn start(_c: crate::config::Config) -> Result<Running, std::io::Error> { Ok(Running) }
+
+impl Serve {
+    pub(super) fn run(&self) -> Result<(), Box<dyn Error>> {
+        let config = Config::load(&self.config)?;
+        if self.check {
+            return Ok(proxy::check(&config)?);
+        }
+        log(&config.log);
+        runtime()?.block_on(serve(config))
+    }
+}
+
+/// A runtime whose threads can plan.
+pub(crate) fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_stack_size(STACK)
+        .build()
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let running = start(config).await?;
+    for address in running.addresses() {
+        tracing::info!(%address, "listening");
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => running.reload().await,
+        }
+    }
+    tracing::info!("draining");
+    running.shutdown().await;
+    Ok(())
+}
+
+/// Logs to standard error. `PGVEIL_LOG` filters by module, as `RUST_LOG` would.
+fn log(log: &config::Log) {
+    let filter = EnvFilter::builder()
+        .with_default_directive(log.level.into())
+        .with_env_var("PGVEIL_LOG")
+        .from_env_lossy();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    match log.format {
+        LogFormat::Pretty => builder.init(),
+        LogFormat::Json => builder.json().init(),
+    }
+}
+
+impl From<config::LogLevel> for tracing_subscriber::filter::Directive {
+    fn from(level: config::LogLevel) -> Self {
+        let level = match level {
+            config::LogLevel::Error => tracing::Level::ERROR,
+            config::LogLevel::Warn => tracing::Level::WARN,
+            config::LogLevel::Info => tracing::Level::INFO,
+            config::LogLevel::Debug => tracing::Level::DEBUG,
+            config::LogLevel::Trace => tracing::Level::TRACE,
+        };
+        level.into()
+    }
+}

@@ -59,6 +59,9 @@ pub enum SecretError {
         /// Why
         source: std::io::Error,
     },
+    /// Bytes that are not text, where a password belongs.
+    #[error("the secret from {0} is not UTF-8 text")]
+    NotText(SecretRef),
     /// Nothing in it.
     #[error("the secret from {0} is empty")]
     Empty(SecretRef),

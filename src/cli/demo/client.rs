@@ -101,8 +101,7 @@ impl Client {
 
     /// Authentication codes: 0 done, 3 cleartext, 10 to 12 SASL.
     async fn authenticate(&mut self, password: &str) -> Result<(), ClientError> {
-        let mut scram =
-            ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
+        let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let (kind, body) = self.receive().await?;
             let mut body = Fields(&body);

@@ -225,9 +225,7 @@ impl Server {
                 "CREATE ROLE {ROLE} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE PASSWORD '{verifier}'"
             ))
             .await?;
-        admin
-            .query(&format!("CREATE DATABASE {DATABASE}"))
-            .await?;
+        admin.query(&format!("CREATE DATABASE {DATABASE}")).await?;
         admin
             .query(&format!(
                 "REVOKE ALL ON DATABASE {DATABASE} FROM PUBLIC; \
@@ -299,9 +297,8 @@ impl Server {
         }
         // The socket is trusted because the directory is closed to everyone
         // else; whoever comes by TCP proves the password.
-        let rules = format!(
-            "local all {ADMIN} trust\nhost {DATABASE} {ROLE} 127.0.0.1/32 scram-sha-256\n"
-        );
+        let rules =
+            format!("local all {ADMIN} trust\nhost {DATABASE} {ROLE} 127.0.0.1/32 scram-sha-256\n");
         std::fs::write(self.directory.join("data/pg_hba.conf"), rules)
             .map_err(|error| PostgresError::Io("pg_hba.conf", error))
     }

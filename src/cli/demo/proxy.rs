@@ -71,8 +71,7 @@ impl Proxy {
         let identities = PERSONAS.iter().zip(&passwords).try_fold(
             IDENTITIES.to_owned(),
             |text, (persona, password)| {
-                let verifier =
-                    postgres_protocol::password::scram_sha_256(password.as_bytes());
+                let verifier = postgres_protocol::password::scram_sha_256(password.as_bytes());
                 with_verifier(&text, persona.name, &verifier)
                     .ok_or(ProxyError::Identity(persona.name))
             },
@@ -229,10 +228,12 @@ mod tests {
     #[test]
     fn the_demo_s_own_files_load() {
         let directory = tempfile::tempdir().unwrap();
-        let identities = PERSONAS.iter().fold(IDENTITIES.to_owned(), |text, persona| {
-            let verifier = postgres_protocol::password::scram_sha_256(b"pw");
-            with_verifier(&text, persona.name, &verifier).unwrap()
-        });
+        let identities = PERSONAS
+            .iter()
+            .fold(IDENTITIES.to_owned(), |text, persona| {
+                let verifier = postgres_protocol::password::scram_sha_256(b"pw");
+                with_verifier(&text, persona.name, &verifier).unwrap()
+            });
         for (name, text) in [
             ("classification.yaml", CLASSIFICATION),
             ("roles.yaml", ROLES),

@@ -133,9 +133,18 @@ impl Screen {
 
     /// How to go on by hand.
     pub(super) fn farewell(&self, proxy: &Proxy) {
-        println!("\n{}", self.paint(Ink::Strong, "Now you. Ctrl-C stops everything and removes it."));
+        println!(
+            "\n{}",
+            self.paint(
+                Ink::Strong,
+                "Now you. Ctrl-C stops everything and removes it."
+            )
+        );
         for (persona, dsn) in PERSONAS.iter().zip(proxy.dsns()) {
-            println!("   {}", self.paint(Ink::Faint, &format!("# {}", persona.about)));
+            println!(
+                "   {}",
+                self.paint(Ink::Faint, &format!("# {}", persona.about))
+            );
             println!("   psql '{dsn}'");
         }
         println!("   {}", self.paint(Ink::Faint, "# the record"));

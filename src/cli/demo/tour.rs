@@ -112,7 +112,9 @@ pub(super) async fn run(screen: &Screen, server: &Server, proxy: &Proxy) -> Resu
 }
 
 fn broken(who: &str, sql: &str) -> TourError {
-    TourError::Broken(format!("{who} was shown raw values, or too little, by `{sql}`"))
+    TourError::Broken(format!(
+        "{who} was shown raw values, or too little, by `{sql}`"
+    ))
 }
 
 async fn connect(proxy: &Proxy, name: &str) -> Result<Client, TourError> {
@@ -198,13 +200,22 @@ fn record(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
         .collect();
     screen.line(
         Ink::Faint,
-        &format!("{} decisions, one JSON line each; three of them:", records.len()),
+        &format!(
+            "{} decisions, one JSON line each; three of them:",
+            records.len()
+        ),
     );
-    for (name, decision) in [("analyst", "allow"), ("analyst", "deny"), ("trainer", "allow")] {
+    for (name, decision) in [
+        ("analyst", "allow"),
+        ("analyst", "deny"),
+        ("trainer", "allow"),
+    ] {
         let Some(record) = records.iter().find(|record| {
             text_at(record, "/principal/name") == name && text_at(record, "/decision") == decision
         }) else {
-            return Err(TourError::Broken(format!("no record of {name}: {decision}")));
+            return Err(TourError::Broken(format!(
+                "no record of {name}: {decision}"
+            )));
         };
         summary(screen, record);
     }
@@ -221,7 +232,11 @@ fn text_at<'a>(record: &'a Value, pointer: &str) -> &'a str {
 /// A record in three lines.
 fn summary(screen: &Screen, record: &Value) {
     let decision = text_at(record, "/decision");
-    let ink = if decision == "allow" { Ink::Good } else { Ink::Bad };
+    let ink = if decision == "allow" {
+        Ink::Good
+    } else {
+        Ink::Bad
+    };
     let time = text_at(record, "/time");
     let who = format!(
         "{}:{}",

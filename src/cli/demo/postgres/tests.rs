@@ -21,7 +21,9 @@ async fn a_server_starts_lets_in_whom_it_should_and_leaves_nothing() {
     };
     let address = ("127.0.0.1", server.port);
     let stream = TcpStream::connect(address).await.unwrap();
-    let mut client = Client::start(stream, &login("correct horse")).await.unwrap();
+    let mut client = Client::start(stream, &login("correct horse"))
+        .await
+        .unwrap();
     let answer = client
         .query("select rolsuper, rolcreatedb, current_setting('server_encoding') from pg_roles where rolname = current_user")
         .await
@@ -64,14 +66,20 @@ async fn the_dataset_loads_and_the_role_reads_it() {
         .await
         .unwrap();
     let row: Vec<_> = answer.rows[0].iter().flatten().collect();
-    assert_eq!(row, ["100000", "100000", "300000", "200000", "100000", "4", "t"]);
+    assert_eq!(
+        row,
+        ["100000", "100000", "300000", "200000", "100000", "4", "t"]
+    );
 }
 
 #[test]
 fn the_newest_version_is_taken() {
     let mut versions = ["9.6.24", "18beta1", "15.14 ", "18.1", "15.9", "devel"];
     versions.sort_by_key(|version| order(version));
-    assert_eq!(versions, ["devel", "9.6.24", "15.9", "15.14 ", "18beta1", "18.1"]);
+    assert_eq!(
+        versions,
+        ["devel", "9.6.24", "15.9", "15.14 ", "18beta1", "18.1"]
+    );
 }
 
 #[test]

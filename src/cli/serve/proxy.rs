@@ -1,0 +1,310 @@
+//! A running proxy: policy, catalogs, listener and sessions, joined.
+//!
+//! Invariant: it starts whole or not at all. A policy that does not load, a
+//! secret that is not there or an upstream that cannot be read is an error at
+//! the start, not at the first query.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::audit::record::{PolicyStamp, What};
+use crate::audit::{Event, Log};
+use crate::catalog::load;
+use crate::config::{self, Config};
+use crate::listener::{Accept, Client, Listener, Protocol, Refusal};
+use crate::policy::Policy;
+use crate::policy::mask::key_settings;
+use crate::session::{self, Caller, Cancels, Dataset, Governed, Shared};
+use crate::upstream::connect::{Secret, Target};
+
+/// How long connecting to an upstream may take.
+const CONNECT: Duration = Duration::from_secs(10);
+/// What plans may take, in bytes.
+const PLANS: u64 = 64 << 20;
+/// The shortest masking key: below this it could be guessed from pseudonyms.
+const KEY: usize = 16;
+
+/// Why it does not serve.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ServeError {
+    /// The policy does not load.
+    #[error(transparent)]
+    Policy(#[from] crate::policy::load::PolicyError),
+    /// A secret is not where it should be.
+    #[error(transparent)]
+    Secret(#[from] config::SecretError),
+    /// A masking key that could be guessed.
+    #[error(
+        "mask_key of dataset {0} has fewer than {KEY} bytes (hint: `openssl rand -hex 32` makes one)"
+    )]
+    Key(String),
+    /// An upstream cannot be read.
+    #[error(transparent)]
+    Catalog(#[from] load::LoadError),
+    /// The records' directory or file.
+    #[error(transparent)]
+    Log(#[from] crate::audit::log::LogError),
+    /// The records' directory.
+    #[error("the directory {0} for records cannot be made: {1}")]
+    Directory(PathBuf, std::io::Error),
+    /// The addresses or the certificate.
+    #[error(transparent)]
+    Listen(#[from] crate::listener::ListenError),
+}
+
+/// A proxy that serves.
+pub(crate) struct Running {
+    addresses: Vec<SocketAddr>,
+    front: Arc<Front>,
+    stop: watch::Sender<bool>,
+    listening: JoinHandle<()>,
+    refreshing: Vec<JoinHandle<()>>,
+}
+
+/// Starts to serve.
+///
+/// # Errors
+/// Whatever of the configuration, the policy, the secrets, the upstreams or the
+/// log keeps it from serving.
+pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
+    let policy = Policy::load(&config.policies, 1)?;
+    for warning in &policy.warnings {
+        tracing::warn!("{warning}");
+    }
+    if let Some(parent) = config.audit.file.parent() {
+        std::fs::create_dir_all(parent)
+            .map_err(|error| ServeError::Directory(parent.to_owned(), error))?;
+    }
+    let log = Log::open(&config.audit.file)?;
+    let mut datasets = BTreeMap::new();
+    let mut refreshing = Vec::new();
+    for (name, dataset) in &config.datasets {
+        let opened = Arc::new(open(name, dataset).await?);
+        refreshing.push(tokio::spawn(refresh(
+            opened.clone(),
+            dataset.catalog_refresh,
+            log.clone(),
+        )));
+        datasets.insert(Arc::from(name.as_str()), opened);
+    }
+    let stamp = stamp(&policy);
+    let policy = watch::Sender::new(Arc::new(policy));
+    let front = Arc::new(Front {
+        shared: Arc::new(Shared {
+            authority: Box::new(Governed::new(policy.subscribe(), PLANS)),
+            datasets,
+            log: log.clone(),
+            cancels: Cancels::default(),
+        }),
+        policy,
+        directory: config.policies.clone(),
+    });
+    let loaded = What::PolicyLoad {
+        policy: stamp,
+        error: None,
+    };
+    log.append(&Event::now(None, loaded)).await?;
+    let listener = Listener::bind(&config.listen).await?;
+    let addresses = listener.addresses();
+    let (stop, stopped) = watch::channel(false);
+    let listening = tokio::spawn(listener.run(front.clone(), stopped, config.shutdown_timeout));
+    Ok(Running {
+        addresses,
+        front,
+        stop,
+        listening,
+        refreshing,
+    })
+}
+
+/// Whether it would start, as far as can be told without the upstreams.
+pub(super) fn check(config: &Config) -> Result<(), ServeError> {
+    let policy = Policy::load(&config.policies, 1)?;
+    for warning in &policy.warnings {
+        eprintln!("pgveil: warning: {warning}");
+    }
+    for (name, dataset) in &config.datasets {
+        target(name, dataset)?;
+        keys(name, dataset)?;
+    }
+    println!(
+        "{} datasets, policy {}: ok",
+        config.datasets.len(),
+        policy.digest
+    );
+    Ok(())
+}
+
+impl Running {
+    /// Where it listens.
+    pub(crate) fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Reads the policy again: all of it, or the old one stays.
+    pub(crate) async fn reload(&self) {
+        self.front.reload().await;
+    }
+
+    /// Lets sessions finish, within the configured time.
+    pub(crate) async fn shutdown(self) {
+        // Nobody listens only if nobody serves any more.
+        let _ = self.stop.send(true);
+        let _ = self.listening.await;
+        self.refreshing.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn stamp(policy: &Policy) -> PolicyStamp {
+    PolicyStamp {
+        epoch: policy.epoch,
+        digest: policy.digest.as_str().into(),
+    }
+}
+
+fn target(name: &str, dataset: &config::Dataset) -> Result<Target, config::SecretError> {
+    let upstream = &dataset.upstream;
+    let password = match &upstream.password {
+        Some(reference) => {
+            let secret = reference.resolve()?;
+            let text = secret.expose_str();
+            let text = text.ok_or_else(|| config::SecretError::NotText(reference.clone()))?;
+            Some(Secret::new(text))
+        }
+        None => None,
+    };
+    Ok(Target {
+        dataset: name.to_owned(),
+        host: upstream.host.clone(),
+        port: upstream.port,
+        dbname: upstream.dbname.clone(),
+        user: upstream.user.clone(),
+        password,
+        tls: upstream.tls_mode(),
+        ca: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()),
+        allow_superuser: dataset.allow_superuser,
+        timeout: CONNECT,
+    })
+}
+
+/// The settings that carry the masking key, if the dataset has one.
+fn keys(name: &str, dataset: &config::Dataset) -> Result<Vec<(String, String)>, ServeError> {
+    let Some(reference) = &dataset.mask_key else {
+        return Ok(Vec::new());
+    };
+    let key = reference.resolve()?;
+    if key.expose().len() < KEY {
+        return Err(ServeError::Key(name.to_owned()));
+    }
+    Ok(key_settings(key.expose())
+        .map(|(name, value)| (name.to_owned(), value))
+        .into())
+}
+
+async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeError> {
+    let target = target(name, dataset)?;
+    let settings = keys(name, dataset)?;
+    let began = Instant::now();
+    let catalog = load::load(&target, 1).await?;
+    tracing::info!(
+        dataset = name, relations = catalog.relations.len(), version = catalog.version,
+        took = ?began.elapsed(), "catalog read"
+    );
+    Ok(Dataset::new(
+        name.into(),
+        Arc::new(target),
+        settings,
+        catalog,
+    ))
+}
+
+async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
+    loop {
+        tokio::time::sleep(every).await;
+        dataset.refresh(0, Some(Instant::now()), &log).await;
+    }
+}
+
+/// What the listener hands its clients to.
+struct Front {
+    shared: Arc<Shared>,
+    policy: watch::Sender<Arc<Policy>>,
+    directory: PathBuf,
+}
+
+impl Front {
+    async fn reload(&self) {
+        let old = self.policy.borrow().clone();
+        let (stamp, error) = match Policy::load(&self.directory, old.epoch + 1) {
+            Ok(policy) => {
+                tracing::info!(
+                    epoch = policy.epoch,
+                    digest = policy.digest,
+                    "policy loaded"
+                );
+                let stamp = stamp(&policy);
+                self.policy.send_replace(Arc::new(policy));
+                (stamp, None)
+            }
+            Err(error) => {
+                tracing::error!(%error, "policy not loaded, the old one stays in force");
+                (stamp(&old), Some(error.to_string()))
+            }
+        };
+        let loaded = What::PolicyLoad {
+            policy: stamp,
+            error,
+        };
+        // A log that fails refuses statements by itself.
+        let _ = self.shared.log.append(&Event::now(None, loaded)).await;
+    }
+}
+
+impl Accept for Front {
+    type Identities = Policy;
+
+    fn identities(&self) -> Arc<Policy> {
+        self.policy.borrow().clone()
+    }
+
+    async fn serve(&self, client: Client) {
+        let caller = Caller {
+            peer: client.peer,
+            tls: client.tls.map(|tls| tls.version.into()),
+            minor: match client.protocol {
+                Protocol::V3_0 => 0,
+                Protocol::V3_2 => 2,
+            },
+            parameters: client.parameters,
+            dataset: client.dataset,
+            principal: client.principal,
+            draining: client.shutdown,
+        };
+        session::run(&self.shared, caller, client.stream).await;
+    }
+
+    async fn cancel(&self, pid: i32, secret: &[u8]) {
+        self.shared.cancels.cancel(pid, secret).await;
+    }
+
+    fn refused(&self, refusal: &Refusal<'_>) {
+        tracing::info!(peer = %refusal.peer, user = refusal.user, "refused: {}", refusal.why);
+        let Some(user) = refusal.user else { return };
+        let what = What::AuthenticationFailure {
+            user: user.to_owned(),
+            client: refusal.peer,
+            reason: refusal.why.to_string(),
+        };
+        let log = self.shared.log.clone();
+        tokio::spawn(async move {
+            // Nobody was let in, so there is nothing to take back.
+            let _ = log.append(&Event::now(None, what)).await;
+        });
+    }
+}
