@@ -19,13 +19,22 @@ mod splice;
 mod statement;
 mod survey;
 mod system;
-pub mod temporary;
+mod temporary;
 
 use std::sync::Arc;
 
-use crate::catalog::{Catalog, Oid, Relation};
+use crate::catalog::{Catalog, Oid};
 use crate::error::{SqlState, Tell, Told};
 use crate::policy::{Action, Rights};
+
+/// Where a session looks unqualified names up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Scope {
+    /// Its search_path, as set (may hold `$user`).
+    pub search_path: Arc<[Arc<str>]>,
+    /// Its temporary tables, which come before all schemas.
+    pub temporary: Arc<[Arc<str>]>,
+}
 
 /// Everything a plan depends on, besides the text.
 #[derive(Clone, Copy)]
@@ -34,10 +43,8 @@ pub struct Context<'a> {
     pub rights: &'a Rights,
     /// What is in the database.
     pub catalog: &'a Catalog,
-    /// The session's search_path, as set (may hold `$user`).
-    pub search_path: &'a [Arc<str>],
-    /// The session's temporary tables ([`temporary::table`]).
-    pub temporary: &'a [Arc<Relation>],
+    /// Where names are looked up.
+    pub scope: &'a Scope,
 }
 
 /// One statement, decided: the only thing that can be sent upstream as SQL.

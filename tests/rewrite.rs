@@ -20,7 +20,7 @@ use pgveil::catalog::Catalog;
 use pgveil::error::Tell;
 use pgveil::identity::Method;
 use pgveil::policy::Policy;
-use pgveil::sql::{self, Context};
+use pgveil::sql::{self, Context, Scope};
 use support::postgres::Postgres;
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
@@ -51,12 +51,14 @@ impl World {
         let rights = self
             .policy
             .rights(&principal, "shop", jiff::Timestamp::UNIX_EPOCH);
-        let path: Vec<Arc<str>> = vec!["$user".into(), "public".into()];
+        let scope = Scope {
+            search_path: Arc::from(["$user".into(), "public".into()]),
+            temporary: Arc::from(["scratch".into()]),
+        };
         let context = Context {
             rights: &rights,
             catalog: &self.catalog,
-            search_path: &path,
-            temporary: &[],
+            scope: &scope,
         };
         match sql::plan(statement, context) {
             Ok(plans) => plans

@@ -332,10 +332,19 @@ impl Session {
             let silent = pipeline.discarding;
             let run = pipeline.run().ok_or_else(End::garbled)?;
             let sight = run.sight.clone();
+            // No catalog but the session's own knows its temporary tables.
+            let temporary = run
+                .statement
+                .relations
+                .iter()
+                .any(|used| used.relation.starts_with("pg_temp."));
             let mut tripped = None;
             for field in Shape::of(body).map_err(|_| End::garbled())? {
                 let field = field.map_err(|_| End::garbled())?;
                 let glimpse = sight.glimpse(&*self.shared.authority, field.relation, field.attnum);
+                if temporary && glimpse == Glimpse::Unknown {
+                    continue;
+                }
                 if glimpse != Glimpse::Seen {
                     tripped = Some((glimpse, field.relation, field.attnum));
                     break;

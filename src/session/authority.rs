@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use super::settings::Path;
 use crate::audit::Who;
 use crate::audit::record::{PolicyStamp, Statement};
 use crate::catalog::{Catalog, Oid, Relation};
@@ -16,7 +15,7 @@ use crate::error::{SqlState, Tell, Told};
 use crate::identity::Principal;
 use crate::policy::{Action, Limits, Policy, Rights};
 use crate::sql::cache::{Cache, Key};
-use crate::sql::{self, Context, Denial, Plan};
+use crate::sql::{self, Context, Denial, Plan, Scope};
 
 /// What a principal may do at a moment, and until when that holds.
 #[derive(Clone, Debug)]
@@ -88,8 +87,12 @@ pub trait Authority: Send + Sync {
     ///
     /// # Errors
     /// The first refusal.
-    fn decide(&self, text: &Arc<str>, sight: &Sight, path: &Path)
-    -> Result<Arc<[Decided]>, Denial>;
+    fn decide(
+        &self,
+        text: &Arc<str>,
+        sight: &Sight,
+        scope: &Scope,
+    ) -> Result<Arc<[Decided]>, Denial>;
 
     /// Splits a text into statements.
     ///
@@ -179,12 +182,12 @@ impl Sight {
         }
     }
 
-    /// What a decision made now, under this search_path, rests on.
-    pub(crate) fn basis(&self, path: &Path) -> Basis {
+    /// What a decision made now, with names looked up there, rests on.
+    pub(crate) fn basis(&self, scope: &Scope) -> Basis {
         Basis {
             rights: self.standing.digest,
             catalog: self.catalog.epoch,
-            path: path.clone(),
+            scope: scope.clone(),
         }
     }
 }
@@ -194,7 +197,7 @@ impl Sight {
 pub(crate) struct Basis {
     rights: [u8; 32],
     catalog: u64,
-    path: Path,
+    scope: Scope,
 }
 
 /// The real one: policy files, `sql`, and a cache.
@@ -265,14 +268,14 @@ impl Authority for Governed {
         &self,
         text: &Arc<str>,
         sight: &Sight,
-        path: &Path,
+        scope: &Scope,
     ) -> Result<Arc<[Decided]>, Denial> {
         let key = Key {
             text: text.clone(),
             rights: sight.standing.digest,
             dataset: sight.dataset.clone(),
             catalog: sight.catalog.epoch,
-            search_path: path.clone(),
+            scope: scope.clone(),
         };
         if let Some(decided) = self.plans.get(&key) {
             return Ok(decided);
@@ -280,8 +283,7 @@ impl Authority for Governed {
         let context = Context {
             rights: &sight.standing.rights,
             catalog: &sight.catalog,
-            search_path: path,
-            temporary: &[],
+            scope,
         };
         let decided: Arc<[Decided]> = sql::plan(text, context)?
             .into_iter()

@@ -83,7 +83,7 @@ where
         )
         .map_err(|_| unsendable())?;
         let prepared = Arc::new(Prepared {
-            basis: self.sight.basis(&step.path).into(),
+            basis: self.sight.basis(&step.scope).into(),
             step,
             types: Some(types),
         });
@@ -284,8 +284,8 @@ where
 
     /// Whether a statement would still be sent as it was.
     fn fresh(&self, prepared: &Prepared) -> Result<Fresh, Refused> {
-        let path = self.session.pipeline().path().effective().clone();
-        let now = self.sight.basis(&path);
+        let scope = self.session.pipeline().path().effective();
+        let now = self.sight.basis(&scope);
         let mut basis = prepared
             .basis
             .lock()
@@ -293,7 +293,7 @@ where
         if *basis == now {
             return Ok(Fresh::Same);
         }
-        let steps = self.plan(&prepared.step.source, &path)?;
+        let steps = self.plan(&prepared.step.source, &scope)?;
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
             return Err(several().into());
         };

@@ -17,12 +17,11 @@ use super::authority::{Decided, Sight};
 use super::incoming::Incoming;
 use super::names::{Names, Portal, Prepared};
 use super::pipeline::{DEPTH, Entry, Expect};
-use super::settings::Path;
 use super::{End, Session};
 use crate::audit::record::{Refusal, What};
 use crate::audit::{Event, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
-use crate::sql::{Denial, Effect, Reason};
+use crate::sql::{Denial, Effect, Reason, Scope};
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::{
     self, Execute, Named, Parse, put_execute, put_flush, put_sync, put_terminate, tag,
@@ -94,8 +93,8 @@ pub(crate) struct Step {
     pub(super) effect: Effect,
     /// The client's text of this one statement.
     pub(super) source: Arc<str>,
-    /// What search_path it was decided under.
-    pub(super) path: Path,
+    /// Where its names were looked up.
+    pub(super) scope: Scope,
 }
 
 /// One direction of a session.
@@ -357,8 +356,8 @@ where
     /// Decides each statement of a text, once all is in that it hangs on.
     pub(super) async fn decide(&mut self, text: &Arc<str>) -> Result<Vec<Step>, Stop> {
         self.prepare().await?;
-        let path = self.session.pipeline().path().effective().clone();
-        let (mut told, mut tries) = (self.plan(text, &path), 0);
+        let scope = self.session.pipeline().path().effective();
+        let (mut told, mut tries) = (self.plan(text, &scope), 0);
         // A name may be newer than the catalog.
         while let Err(denial) = &told
             && tries == 0
@@ -376,7 +375,7 @@ where
             if self.sight.catalog.epoch == seen {
                 break;
             }
-            told = self.plan(text, &path);
+            told = self.plan(text, &scope);
         }
         Ok(told.map_err(Refused::from)?)
     }
@@ -443,9 +442,9 @@ where
         Ok(())
     }
 
-    pub(super) fn plan(&self, text: &Arc<str>, path: &Path) -> Result<Vec<Step>, Denial> {
+    pub(super) fn plan(&self, text: &Arc<str>, scope: &Scope) -> Result<Vec<Step>, Denial> {
         let authority = &self.session.shared.authority;
-        let whole = authority.decide(text, &self.sight, path);
+        let whole = authority.decide(text, &self.sight, scope);
         let one_by_one = match &whole {
             Ok(decided) => {
                 decided.len() > 1 && decided.iter().any(|it| carries_on(&it.plan.effect))
@@ -456,11 +455,11 @@ where
             let whole = whole?;
             if whole.is_empty() {
                 let empty = Decided::from(crate::sql::empty());
-                return Ok(vec![self.step(&empty, text, path)]);
+                return Ok(vec![self.step(&empty, text, scope)]);
             }
             return Ok(whole
                 .iter()
-                .map(|decided| self.step(decided, text, path))
+                .map(|decided| self.step(decided, text, scope))
                 .collect());
         }
         let sources = authority.statements(text)?;
@@ -471,21 +470,21 @@ where
         let mut paths = self.session.pipeline().path().clone();
         let mut steps = Vec::with_capacity(sources.len());
         for source in sources {
-            let path = paths.effective().clone();
-            for decided in authority.decide(&source, &self.sight, &path)?.iter() {
+            let scope = paths.effective();
+            for decided in authority.decide(&source, &self.sight, &scope)?.iter() {
                 paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
-                steps.push(self.step(decided, &source, &path));
+                steps.push(self.step(decided, &source, &scope));
             }
         }
         Ok(steps)
     }
 
-    fn step(&self, decided: &Decided, source: &Arc<str>, path: &Path) -> Step {
+    fn step(&self, decided: &Decided, source: &Arc<str>, scope: &Scope) -> Step {
         let mut step = Step {
             decided: decided.clone(),
             effect: decided.plan.effect.clone(),
             source: source.clone(),
-            path: path.clone(),
+            scope: scope.clone(),
         };
         // What a client calls itself stands behind who it is.
         if let Effect::ApplicationName(Some(claim)) = &step.effect {
@@ -673,10 +672,10 @@ fn carries_on(effect: &Effect) -> bool {
         | Effect::Deallocate(_)
         | Effect::Fetch(_)
         | Effect::CloseCursor(_)
-        | Effect::CreateTemporary(_)
-        | Effect::DropTemporary(_)
         | Effect::Ddl => false,
         Effect::SearchPath { .. }
+        | Effect::CreateTemporary(_)
+        | Effect::DropTemporary(_)
         | Effect::ResetAll
         | Effect::DiscardAll
         | Effect::Commit

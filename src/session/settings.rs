@@ -1,4 +1,4 @@
-//! Settings that change what a statement means: `search_path` through
+//! What changes what a name means, `search_path` and temporary tables, through
 //! transactions, and what a client may ask for at startup.
 //!
 //! Knows nothing about sockets. Invariant: [`SearchPath`] is what upstream has,
@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Severity, SqlState, Told};
-use crate::sql::Effect;
+use crate::sql::{Effect, Scope};
 
 /// Folded names, as `SET search_path` takes them; may hold `$user`.
 pub(crate) type Path = Arc<[Arc<str>]>;
@@ -24,9 +24,10 @@ pub(crate) fn default_path() -> Path {
 struct Value {
     set: Path,
     local: Option<Path>,
+    temporary: Path,
 }
 
-/// `search_path` of one session.
+/// `search_path` and temporary tables of one session.
 ///
 /// Source: <https://www.postgresql.org/docs/current/sql-set.html>
 #[derive(Clone, Debug)]
@@ -35,6 +36,8 @@ pub(crate) struct SearchPath {
     start: Path,
     /// As of the last commit.
     committed: Path,
+    /// Temporary tables as of the last commit.
+    kept: Path,
     current: Value,
     savepoints: Vec<(Arc<str>, Value)>,
 }
@@ -43,9 +46,11 @@ impl SearchPath {
     pub(crate) fn new(start: Path) -> Self {
         Self {
             committed: start.clone(),
+            kept: Path::default(),
             current: Value {
                 set: start.clone(),
                 local: None,
+                temporary: Path::default(),
             },
             savepoints: Vec::new(),
             start,
@@ -53,14 +58,19 @@ impl SearchPath {
     }
 
     /// What holds for the next statement.
-    pub(crate) fn effective(&self) -> &Path {
-        self.current.local.as_ref().unwrap_or(&self.current.set)
+    pub(crate) fn effective(&self) -> Scope {
+        let current = &self.current;
+        Scope {
+            search_path: current.local.as_ref().unwrap_or(&current.set).clone(),
+            temporary: current.temporary.clone(),
+        }
     }
 
     /// Whether the end of the transaction could change it.
     pub(crate) fn is_dirty(&self) -> bool {
         self.current.local.is_some()
             || self.current.set != self.committed
+            || self.current.temporary != self.kept
             || self
                 .savepoints
                 .iter()
@@ -71,7 +81,11 @@ impl SearchPath {
     pub(crate) fn concerns(effect: &Effect) -> bool {
         matches!(
             effect,
-            Effect::SearchPath { .. } | Effect::ResetAll | Effect::DiscardAll
+            Effect::SearchPath { .. }
+                | Effect::ResetAll
+                | Effect::DiscardAll
+                | Effect::CreateTemporary(_)
+                | Effect::DropTemporary(_)
         )
     }
 
@@ -85,17 +99,28 @@ impl SearchPath {
                 if *local {
                     self.current.local = Some(path);
                 } else {
-                    self.current = Value {
-                        set: path,
-                        local: None,
-                    };
+                    self.current.set = path;
+                    self.current.local = None;
                 }
             }
             Effect::ResetAll | Effect::DiscardAll => {
-                self.current = Value {
-                    set: self.start.clone(),
-                    local: None,
-                };
+                self.current.set = self.start.clone();
+                self.current.local = None;
+                if *effect == Effect::DiscardAll {
+                    self.current.temporary = Path::default();
+                }
+            }
+            Effect::CreateTemporary(name) => {
+                let kept = self.current.temporary.iter().filter(|own| *own != name);
+                self.current.temporary = kept.chain([name]).cloned().collect();
+            }
+            Effect::DropTemporary(names) => {
+                let kept = self
+                    .current
+                    .temporary
+                    .iter()
+                    .filter(|own| !names.contains(own));
+                self.current.temporary = kept.cloned().collect();
             }
             // COMMIT of a failed transaction answers ROLLBACK.
             Effect::Commit if tag.starts_with(b"COMMIT") => self.commit(),
@@ -126,14 +151,13 @@ impl SearchPath {
             | Effect::Declare(_)
             | Effect::Fetch(_)
             | Effect::CloseCursor(_)
-            | Effect::CreateTemporary(_)
-            | Effect::DropTemporary(_)
             | Effect::Ddl => {}
         }
     }
 
     pub(crate) fn commit(&mut self) {
         self.committed = self.current.set.clone();
+        self.kept = self.current.temporary.clone();
         self.current.local = None;
         self.savepoints.clear();
     }
@@ -142,6 +166,7 @@ impl SearchPath {
         self.current = Value {
             set: self.committed.clone(),
             local: None,
+            temporary: self.kept.clone(),
         };
         self.savepoints.clear();
     }
@@ -304,23 +329,23 @@ mod tests {
         let mut it = SearchPath::new(path(&["public"]));
         it.apply(&Effect::Begin, b"BEGIN");
         it.apply(&set(&["a"], false), b"SET");
-        assert_eq!(it.effective(), &path(&["a"]));
+        assert_eq!(it.effective().search_path, path(&["a"]));
         it.apply(&Effect::Rollback, b"ROLLBACK");
-        assert_eq!(it.effective(), &path(&["public"]));
+        assert_eq!(it.effective().search_path, path(&["public"]));
         it.apply(&set(&["a"], false), b"SET");
         it.apply(&set(&["b"], true), b"SET");
-        assert_eq!(it.effective(), &path(&["b"]));
+        assert_eq!(it.effective().search_path, path(&["b"]));
         it.apply(&Effect::Commit, b"COMMIT");
-        assert_eq!(it.effective(), &path(&["a"]));
+        assert_eq!(it.effective().search_path, path(&["a"]));
         it.apply(&set(&["c"], false), b"SET");
         it.apply(&Effect::Commit, b"ROLLBACK");
         assert_eq!(
-            it.effective(),
-            &path(&["a"]),
+            it.effective().search_path,
+            path(&["a"]),
             "COMMIT of a failed transaction"
         );
         it.apply(&Effect::ResetAll, b"RESET");
-        assert_eq!(it.effective(), &path(&["public"]));
+        assert_eq!(it.effective().search_path, path(&["public"]));
     }
 
     #[test]
@@ -332,13 +357,34 @@ mod tests {
         it.apply(&Effect::Savepoint("t".into()), b"SAVEPOINT");
         it.apply(&set(&["c"], true), b"SET");
         it.apply(&Effect::Release("t".into()), b"RELEASE");
-        assert_eq!(it.effective(), &path(&["c"]));
+        assert_eq!(it.effective().search_path, path(&["c"]));
         it.apply(&Effect::RollbackTo("s".into()), b"ROLLBACK");
-        assert_eq!(it.effective(), &path(&["a"]));
+        assert_eq!(it.effective().search_path, path(&["a"]));
         assert!(it.is_dirty());
         it.commit();
-        assert_eq!(it.effective(), &path(&["public"]));
+        assert_eq!(it.effective().search_path, path(&["public"]));
         assert!(!it.is_dirty());
+    }
+
+    #[test]
+    fn temporary_tables_come_and_go_with_their_transaction() {
+        let mut it = SearchPath::new(path(&["public"]));
+        let tables = |it: &SearchPath| it.effective().temporary.join(",");
+        it.apply(&Effect::Begin, b"BEGIN");
+        it.apply(&Effect::CreateTemporary("a".into()), b"CREATE TABLE");
+        assert!(it.is_dirty());
+        it.apply(&Effect::Savepoint("s".into()), b"SAVEPOINT");
+        it.apply(&Effect::CreateTemporary("b".into()), b"SELECT 1");
+        assert_eq!(tables(&it), "a,b");
+        it.apply(&Effect::RollbackTo("s".into()), b"ROLLBACK");
+        assert_eq!(tables(&it), "a");
+        it.apply(&Effect::Commit, b"COMMIT");
+        it.apply(&Effect::DropTemporary(vec!["a".into()]), b"DROP TABLE");
+        assert_eq!(tables(&it), "");
+        it.apply(&Effect::Rollback, b"ROLLBACK");
+        assert_eq!(tables(&it), "a");
+        it.apply(&Effect::DiscardAll, b"DISCARD ALL");
+        assert_eq!(tables(&it), "");
     }
 
     #[test]

@@ -123,7 +123,7 @@ where
         let prepared = || {
             Arc::new(Prepared {
                 step: step.clone(),
-                basis: self.sight.basis(&step.path).into(),
+                basis: self.sight.basis(&step.scope).into(),
                 types: None,
             })
         };

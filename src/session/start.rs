@@ -22,7 +22,7 @@ use super::{Caller, Dataset, End, Session, Shared, Tag};
 use crate::audit::record::{Refusal, What};
 use crate::audit::{Event, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
-use crate::sql::Effect;
+use crate::sql::{Effect, Scope};
 use crate::upstream::connect::{Upstream, connect};
 
 /// How long upstream may take to say why it goes, once writing to it fails.
@@ -267,7 +267,7 @@ fn search_path(shared: &Shared, sight: &Sight, asked: &Asked) -> Result<Path, To
     let set = format!("SET search_path TO {list}").into();
     let decided = shared
         .authority
-        .decide(&set, sight, &default_path())
+        .decide(&set, sight, &Scope::default())
         .map_err(|denial| denial.tell())?;
     match decided.iter().map(|decided| &decided.plan.effect).next() {
         Some(Effect::SearchPath {

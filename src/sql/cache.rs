@@ -6,6 +6,8 @@
 
 use std::sync::Arc;
 
+use super::Scope;
+
 /// Everything that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Key {
@@ -17,8 +19,8 @@ pub struct Key {
     pub dataset: Arc<str>,
     /// [`crate::catalog::Catalog::epoch`]
     pub catalog: u64,
-    /// The session's search_path
-    pub search_path: Arc<[Arc<str>]>,
+    /// Where the session looks names up
+    pub scope: Scope,
 }
 
 /// A bounded cache; clones share it.
@@ -50,7 +52,11 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 
     /// Keeps a value that takes about that many bytes besides its key.
     pub fn insert(&self, key: Key, value: V, bytes: usize) {
-        let names: usize = key.search_path.iter().map(|name| name.len() + 32).sum();
+        let names: usize = [&key.scope.search_path, &key.scope.temporary]
+            .into_iter()
+            .flat_map(|names| names.iter())
+            .map(|name| name.len() + 32)
+            .sum();
         // moka keeps some two hundred bytes of its own by entry.
         let bytes = bytes.saturating_add(key.text.len() + names + 256);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
@@ -62,13 +68,21 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
 mod tests {
     use super::*;
 
+    fn scope(path: &[&str], temporary: &[&str]) -> Scope {
+        let names = |names: &[&str]| names.iter().map(|name| Arc::from(*name)).collect();
+        Scope {
+            search_path: names(path),
+            temporary: names(temporary),
+        }
+    }
+
     fn key() -> Key {
         Key {
             text: "select email from customers".into(),
             rights: [1; 32],
             dataset: "shop".into(),
             catalog: 7,
-            search_path: Arc::from([Arc::from("public")]),
+            scope: scope(&["public"], &[]),
         }
     }
 
@@ -88,11 +102,12 @@ mod tests {
     fn neither_do_other_texts_catalogs_datasets_or_paths() {
         let cache = Cache::new(1 << 20);
         cache.insert(key(), (), 100);
-        let others: [fn(&mut Key); 4] = [
+        let others: [fn(&mut Key); 5] = [
             |key| key.text = "select email from customers ".into(),
             |key| key.catalog += 1,
             |key| key.dataset = "shop2".into(),
-            |key| key.search_path = Arc::from([Arc::from("public"), Arc::from("b")]),
+            |key| key.scope = scope(&["public", "b"], &[]),
+            |key| key.scope = scope(&["public"], &["t"]),
         ];
         for change in others {
             let mut other = key();

@@ -283,7 +283,7 @@ pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String
     };
     let schema = match &site.schema {
         Some(schema) => schema.clone(),
-        None => match effective_path(context.search_path, context.catalog)
+        None => match effective_path(&context.scope.search_path, context.catalog)
             .into_iter()
             .chain(["pg_catalog"])
             .find(|schema| in_schema(schema))

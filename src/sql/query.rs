@@ -20,7 +20,7 @@ use super::splice::{Edit, apply};
 use super::statement::Kind;
 use super::survey::{self, FunctionSite, RelationSite, Role, Survey};
 use super::{
-    ColumnUse, Context, Denial, Reason, RelationUse, functions, pushdown, system, temporary,
+    ColumnUse, Context, Denial, Reason, RelationUse, Scope, functions, pushdown, system, temporary,
 };
 
 /// Views inside views, at most.
@@ -39,10 +39,10 @@ pub(super) struct Governed {
 }
 
 /// A relation as the statement reaches it.
-struct Reached<'c> {
+struct Reached {
     site: RelationSite,
     only: bool,
-    relation: &'c Arc<Relation>,
+    relation: Arc<Relation>,
     /// None for Postgres's own relations.
     access: Option<RelationAccess>,
     /// The bytes of its TABLESAMPLE clause.
@@ -137,14 +137,14 @@ fn govern_nested(
     })
 }
 
-fn reach<'c>(
+fn reach(
     site: &RelationSite,
     canonical: &Canonical,
     surveyed: &Survey,
-    context: &Context<'c>,
+    context: &Context<'_>,
     decided: &mut Decided,
     depth: usize,
-) -> Result<Reached<'c>, Denial> {
+) -> Result<Reached, Denial> {
     let (only, schema) = match site
         .schema
         .as_deref()
@@ -178,7 +178,12 @@ fn reach<'c>(
             beneath: Vec::new(),
         });
     }
-    let Some(relation) = lookup(context.catalog, context.search_path, schema, &site.name) else {
+    let Some(relation) = lookup(
+        context.catalog,
+        &context.scope.search_path,
+        schema,
+        &site.name,
+    ) else {
         let name = schema.map_or_else(
             || site.name.clone(),
             |schema| format!("{schema}.{}", site.name),
@@ -192,7 +197,7 @@ fn reach<'c>(
     let mut reached = Reached {
         site: site.clone(),
         only,
-        relation,
+        relation: relation.clone(),
         access: None,
         sample: sample(site, &canonical.text, surveyed)?,
         standing: Standing::Clear,
@@ -258,7 +263,7 @@ fn reach<'c>(
 
 /// Writes the scans, now that it is known what the statement uses.
 fn settle(
-    reached: &mut [Reached<'_>],
+    reached: &mut [Reached],
     canonical: &Canonical,
     surveyed: &Survey,
     reading: &Reading,
@@ -277,8 +282,8 @@ fn settle(
             used: reading.uses.get(&one.site.start),
         };
         let text = match &one.standing {
-            Standing::Governed => scan::table(one.relation, access, wants)?,
-            Standing::Masked(expansion) => scan::view(one.relation, access, expansion, wants)?,
+            Standing::Governed => scan::table(&one.relation, access, wants)?,
+            Standing::Masked(expansion) => scan::view(&one.relation, access, expansion, wants)?,
             Standing::Clear | Standing::Scan(_) => continue,
         };
         decided.scans.insert(text.clone());
@@ -289,11 +294,11 @@ fn settle(
 
 /// The client's harmless conditions, by the fenced relation they are about.
 fn inside(
-    reached: &[Reached<'_>],
+    reached: &[Reached],
     canonical: &Canonical,
     reading: &Reading,
 ) -> HashMap<usize, Vec<String>> {
-    let fenced = |one: &&Reached<'_>| {
+    let fenced = |one: &&Reached| {
         matches!(one.standing, Standing::Governed)
             && one
                 .access
@@ -363,13 +368,14 @@ fn sample(
 
 /// A view is governed like the query it is.
 fn expand(
-    reached: &mut Reached<'_>,
+    reached: &mut Reached,
     access: Option<&RelationAccess>,
     context: &Context<'_>,
     decided: &mut Decided,
     depth: usize,
 ) -> Result<(), Denial> {
-    let relation = reached.relation;
+    let relation = reached.relation.clone();
+    let relation = &relation;
     let in_view = |mut denial: Denial| {
         denial.message = format!("view {}: {}", relation.label(), denial.message);
         denial
@@ -387,8 +393,9 @@ fn expand(
         ));
     };
     // Definitions are loaded with every name qualified.
+    let nowhere = Scope::default();
     let inside = Context {
-        search_path: &[],
+        scope: &nowhere,
         ..*context
     };
     let canonical = Canonical::one(definition).map_err(in_view)?;
@@ -521,7 +528,7 @@ fn read(
     canonical: &Canonical,
     query: pg_raw_parse::Node<'_>,
     surveyed: &Survey,
-    reached: &[Reached<'_>],
+    reached: &[Reached],
 ) -> Result<Reading, String> {
     let inner = pg_raw_parse::deparse(query).map_err(|error| error.to_string())?;
     let inner = inner.as_str();
@@ -585,7 +592,7 @@ fn shift(outer: &str, inner: &str) -> Option<usize> {
 }
 
 /// The columns this caller can name, in order.
-fn visible(reached: &Reached<'_>) -> Vec<String> {
+fn visible(reached: &Reached) -> Vec<String> {
     let hidden = |at: usize| {
         reached
             .access
@@ -603,7 +610,7 @@ fn visible(reached: &Reached<'_>) -> Vec<String> {
         .collect()
 }
 
-fn unread(why: &str, reached: &[Reached<'_>]) -> Denial {
+fn unread(why: &str, reached: &[Reached]) -> Denial {
     let name = reached
         .iter()
         .find(|one| !matches!(one.standing, Standing::Clear))
@@ -617,7 +624,7 @@ fn unread(why: &str, reached: &[Reached<'_>]) -> Denial {
     .touching(touched(reached, None))
 }
 
-fn touched(reached: &[Reached<'_>], reading: Option<&Reading>) -> Vec<RelationUse> {
+fn touched(reached: &[Reached], reading: Option<&Reading>) -> Vec<RelationUse> {
     let mut all: Vec<RelationUse> = Vec::new();
     for one in reached {
         let used = reading.map(|reading| reading.uses.get(&one.site.start));
@@ -676,7 +683,7 @@ fn merge(all: Vec<RelationUse>) -> Vec<RelationUse> {
 }
 
 /// Refuses a statement that refers to a blocked column, and says what would do.
-fn blocked(reached: &[Reached<'_>], touched: &[RelationUse]) -> Result<(), Denial> {
+fn blocked(reached: &[Reached], touched: &[RelationUse]) -> Result<(), Denial> {
     for one in reached {
         let Some(access) = &one.access else { continue };
         let Some(used) = touched.iter().find(|used| used.oid == one.relation.oid) else {
@@ -725,7 +732,7 @@ fn blocked(reached: &[Reached<'_>], touched: &[RelationUse]) -> Result<(), Denia
 
 /// Inside a view, a name that would mean a hidden column is refused here: left to
 /// Postgres, its error would speak of a relation the caller did not name.
-fn hidden(reached: &[Reached<'_>], surveyed: &Survey) -> Result<(), Denial> {
+fn hidden(reached: &[Reached], surveyed: &Survey) -> Result<(), Denial> {
     let names: BTreeSet<&str> = surveyed
         .columns
         .iter()
@@ -752,7 +759,7 @@ fn hidden(reached: &[Reached<'_>], surveyed: &Survey) -> Result<(), Denial> {
 fn edits(
     canonical: &Canonical,
     surveyed: &Survey,
-    reached: &[Reached<'_>],
+    reached: &[Reached],
     reading: Option<&Reading>,
     context: &Context<'_>,
 ) -> Result<Vec<Edit>, Denial> {

@@ -32,6 +32,10 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Dec
         }
         Node::DiscardStmt(statement) => match statement.target {
             nodes::DiscardMode::DISCARD_ALL => ("DISCARD ALL", Effect::DiscardAll, text),
+            nodes::DiscardMode::DISCARD_TEMP => {
+                let all = context.scope.temporary.to_vec();
+                ("DISCARD TEMP", Effect::DropTemporary(all), text)
+            }
             _ => ("DISCARD", Effect::None, text),
         },
         Node::DeallocateStmt(statement) => {

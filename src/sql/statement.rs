@@ -356,7 +356,7 @@ fn copy_as_query(
 fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
     let found = super::names::lookup(
         context.catalog,
-        context.search_path,
+        &context.scope.search_path,
         relation.schemaname(),
         relation.relname().unwrap_or_default(),
     );

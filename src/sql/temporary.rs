@@ -22,31 +22,28 @@ use super::{Context, Denial, Effect, Plan, Reason};
 pub(super) const SCHEMA: &str = "pg_temp";
 
 /// The session's temporary table that a name means, if any: temporary tables
-/// come before everything else in the search_path.
-pub(super) fn lookup<'c>(
-    context: &Context<'c>,
+/// come before everything else in the search_path. Its columns are not known.
+pub(super) fn lookup(
+    context: &Context<'_>,
     schema: Option<&str>,
     name: &str,
-) -> Option<&'c Arc<Relation>> {
+) -> Option<Arc<Relation>> {
     let own = schema.is_none_or(|schema| schema == SCHEMA);
-    context
+    let name = context
+        .scope
         .temporary
         .iter()
-        .find(|table| own && &*table.name == name)
-}
-
-/// A temporary table, as far as names must know: its columns are not known.
-pub fn table(name: &str) -> Arc<Relation> {
-    Arc::new(Relation {
+        .find(|table| own && ***table == *name)?;
+    Some(Arc::new(Relation {
         oid: 0,
         schema: SCHEMA.into(),
-        name: name.into(),
+        name: name.clone(),
         kind: RelationKind::Table,
         columns: Vec::new(),
         parents: Vec::new(),
         has_children: false,
         definition: None,
-    })
+    }))
 }
 
 /// Whether a statement makes or drops temporary tables only.
@@ -97,10 +94,13 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
     match canonical.node() {
         Node::CreateStmt(create) => {
             plain(create)?;
+            lasting(create.oncommit)?;
             created(create.relation(), canonical.text.clone())
         }
         Node::CreateTableAsStmt(create) => {
-            let relation = create.into().and_then(|into| into.rel());
+            let into = create.into();
+            lasting(into.map_or(nodes::OnCommitAction::ONCOMMIT_NOOP, |into| into.on_commit))?;
+            let relation = into.and_then(|into| into.rel());
             let governed = govern(canonical, context)?;
             let made = created(relation, String::new())?;
             let plan = refereed(Kind::Ddl, governed, context, made.effect)?;
@@ -142,6 +142,17 @@ fn created(relation: Option<&nodes::RangeVar>, text: String) -> Result<Plan, Den
         effect,
         Some(Action::Temp),
     ))
+}
+
+/// One that vanishes with its transaction could not be followed.
+fn lasting(action: nodes::OnCommitAction::Type) -> Result<(), Denial> {
+    match action == nodes::OnCommitAction::ONCOMMIT_DROP {
+        false => Ok(()),
+        true => Err(
+            Denial::new(Reason::Unsupported, "ON COMMIT DROP is not served")
+                .hint("leave it out and DROP TABLE, or use ON COMMIT DELETE ROWS"),
+        ),
+    }
 }
 
 /// Columns of a type, nullable or not, unique or not: nothing that computes or

@@ -19,9 +19,8 @@ use crate::catalog::{Catalog, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Limits, Rights};
-use crate::session::settings::Path;
 use crate::session::{Authority, Caller, Cancels, Dataset, Decided, Shared, Sight, Standing, run};
-use crate::sql::{self, Denial, Effect, Plan, Reason};
+use crate::sql::{self, Denial, Effect, Plan, Reason, Scope};
 
 pub(super) fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
@@ -113,7 +112,7 @@ impl Authority for Trial {
         }
     }
 
-    fn decide(&self, text: &Arc<str>, _: &Sight, path: &Path) -> Result<Arc<[Decided]>, Denial> {
+    fn decide(&self, text: &Arc<str>, _: &Sight, scope: &Scope) -> Result<Arc<[Decided]>, Denial> {
         let rules = self.rules();
         let one = |source: Arc<str>| {
             let mut text = source.to_string();
@@ -121,7 +120,7 @@ impl Authority for Trial {
                 text = text.replace(word, instead);
             }
             // What names are looked up in is part of a decision.
-            let text = text.replace("{path}", &format!("'{}'", path.join(",")));
+            let text = text.replace("{path}", &format!("'{}'", scope.search_path.join(",")));
             if rules.denied.iter().any(|word| text.contains(word)) {
                 return Err(denied());
             }
