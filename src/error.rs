@@ -81,6 +81,8 @@ pub struct Told {
     pub message: Cow<'static, str>,
     /// The way out.
     pub hint: Option<Cow<'static, str>>,
+    /// Where in the client's text, in characters from 1.
+    pub position: Option<u32>,
 }
 
 impl Told {
@@ -91,6 +93,7 @@ impl Told {
             state,
             message: message.into(),
             hint: None,
+            position: None,
         }
     }
 
@@ -126,6 +129,9 @@ impl Told {
         ];
         if let Some(hint) = &self.hint {
             fields.push((b'H', text(hint)));
+        }
+        if let Some(position) = self.position {
+            fields.push((b'P', position.to_string()));
         }
         wire::put(out, &wire::ErrorResponse::new(fields));
     }

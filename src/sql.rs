@@ -204,6 +204,8 @@ pub struct Denial {
     pub message: String,
     /// The way out
     pub hint: Option<String>,
+    /// Where in the client's text, in characters from 1, the grammar stumbled.
+    pub position: Option<u32>,
     /// What the statement would have touched, for the record.
     pub touched: Vec<RelationUse>,
     /// The statement with its literals out, if it could be parsed.
@@ -216,6 +218,7 @@ impl Denial {
             reason,
             message: message.into(),
             hint: None,
+            position: None,
             touched: Vec::new(),
             normalized: None,
         }
@@ -249,7 +252,8 @@ impl Tell for Denial {
             Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,
             Reason::TooComplex => SqlState::STATEMENT_TOO_COMPLEX,
         };
-        let told = Told::error(state, self.message.clone());
+        let mut told = Told::error(state, self.message.clone());
+        told.position = self.position;
         match &self.hint {
             Some(hint) => told.hint(hint.clone()),
             None => told,

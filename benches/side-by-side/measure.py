@@ -65,7 +65,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--pgveil", required=True, type=pathlib.Path)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("seconds", type=int, nargs="?", default=5, help="of each run")
     parser.add_argument("--scale", type=int, default=10)
     parser.add_argument("--out", type=pathlib.Path, default="target/side-by-side.json")
     options = parser.parse_args()

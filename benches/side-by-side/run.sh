@@ -2,7 +2,7 @@
 # pgbench's point reads through pgveil, on a table with a masked column, beside a
 # direct connection to the same Postgres: in one run, in turns.
 #
-#   sh benches/side-by-side/run.sh [--rounds 5] [--seconds 5] [--out FILE.json]
+#   sh benches/side-by-side/run.sh [SECONDS] [--rounds 5] [--scale 10] [--out FILE.json]
 set -eu
 cd "$(dirname "$0")/../.."
 

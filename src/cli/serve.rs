@@ -7,6 +7,7 @@
 mod proxy;
 
 use std::error::Error;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 
 use tokio::signal::unix::{SignalKind, signal};
@@ -79,6 +80,8 @@ fn log(log: &config::Log) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // Colours are for terminals: <https://no-color.org>.
+        .with_ansi(std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none())
         .with_target(false);
     match log.format {
         LogFormat::Pretty => builder.init(),

@@ -762,6 +762,7 @@ fn unsplit() -> Denial {
     Denial {
         reason: Reason::Unsupported,
         message: "the message could not be split into its statements".into(),
+        position: None,
         hint: Some("send them one by one".into()),
         touched: Vec::new(),
         normalized: None,

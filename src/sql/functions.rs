@@ -5,10 +5,13 @@
 //! do anything (volatile) is allowed only if it stands in a list here. What
 //! lives outside pg_catalog is allowed only if policy names it.
 
+use std::borrow::Cow;
+
 use crate::catalog::Volatility;
 
 use super::names::{effective_path, quote};
-use super::survey::FunctionSite;
+use super::splice::Edit;
+use super::survey::{Argument, FunctionSite};
 use super::{Context, Denial, Reason, settings};
 use crate::policy::Action;
 
@@ -137,6 +140,8 @@ const HARMLESS: &[&str] = &[
     "pg_postmaster_start_time",
     "pg_trigger_depth",
     "version",
+    // Gives back what this session holds, if anything: pools send it on return.
+    "pg_advisory_unlock_all",
     // Snapshots and transactions.
     "pg_current_snapshot",
     "pg_current_xact_id",
@@ -263,7 +268,6 @@ const FOR_WRITERS: &[&str] = &[
     "pg_advisory_lock",
     "pg_advisory_lock_shared",
     "pg_advisory_unlock",
-    "pg_advisory_unlock_all",
     "pg_advisory_unlock_shared",
     "pg_advisory_xact_lock",
     "pg_advisory_xact_lock_shared",
@@ -308,8 +312,34 @@ pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String
     }
 }
 
+/// A setting named by a parameter, as SQLAlchemy does: its value is not known
+/// until it runs, so the call is allowed with the name wrapped, and the edit that
+/// wraps it. Any other call as it is.
+pub(super) fn screened<'a>(
+    site: &'a FunctionSite,
+    text: &str,
+) -> (Cow<'a, FunctionSite>, Option<Edit>) {
+    let edit = (site.name == "current_setting" && site.argument == Argument::Parameter)
+        .then(|| settings::screen(text, site.start))
+        .flatten();
+    match edit {
+        None => (Cow::Borrowed(site), None),
+        Some(edit) => {
+            let site = FunctionSite {
+                argument: Argument::Screened,
+                ..site.clone()
+            };
+            (Cow::Owned(site), Some(edit))
+        }
+    }
+}
+
 fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
     let name = site.name.as_str();
+    let literal = match &site.argument {
+        Argument::Literal(text) => Some(text.as_str()),
+        _ => None,
+    };
     let refused = |why: &str, hint: &str| {
         Err(Denial::new(
             Reason::Policy,
@@ -318,8 +348,9 @@ fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
         .hint(hint.to_owned()))
     };
     match name {
-        "current_setting" => return settings::readable(site.literal.as_deref()),
-        "set_config" => return settings::configurable(site.literal.as_deref()),
+        "current_setting" if site.argument == Argument::Screened => return Ok(()),
+        "current_setting" => return settings::readable(literal),
+        "set_config" => return settings::configurable(literal),
         "pg_notify" => {
             return match context.rights.allows(Action::Notify) {
                 Some(_) => Ok(()),

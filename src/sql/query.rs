@@ -18,7 +18,7 @@ use super::resolve::{self, Reading};
 use super::scan::{self, Wants};
 use super::splice::{Edit, apply};
 use super::statement::Kind;
-use super::survey::{self, FunctionSite, RelationSite, Role, Survey};
+use super::survey::{self, Argument, FunctionSite, RelationSite, Role, Survey};
 use super::{
     ColumnUse, Context, Denial, Reason, RelationUse, Scope, functions, pushdown, system, temporary,
 };
@@ -817,7 +817,9 @@ fn edits(
         }
     }
     for site in &surveyed.functions {
-        let schema = functions::allow(site, context)?;
+        let (site, screen) = functions::screened(site, &canonical.text);
+        let schema = functions::allow(&site, context)?;
+        edits.extend(screen);
         if site.schema.is_none() {
             let prefix = functions::prefix(&schema);
             edits.push(Edit {
@@ -864,7 +866,7 @@ fn attributes(
                     start: 0,
                     schema: None,
                     name: name.clone(),
-                    literal: None,
+                    argument: Argument::Other,
                 },
                 context,
             )?;

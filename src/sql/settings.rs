@@ -5,6 +5,7 @@
 
 use crate::policy::{Action, Rights};
 
+use super::splice::Edit;
 use super::{Denial, Reason};
 
 /// Settings that change how values look or how a query is run, and nothing else.
@@ -216,10 +217,35 @@ fn milliseconds(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
+/// How the names of the proxy's own settings begin; and what takes its place in
+/// a name that is known only when the statement runs. No name that is replaced
+/// holds the former again.
+pub(super) const OWN: &str = "pgveil.";
+/// See [`OWN`].
+pub(super) const NOT_OWN: &str = "pgveil_";
+
+/// Wraps the name of a setting, a parameter or a cast of one, in a call that
+/// starts at that byte of canonical text, so that it is not the proxy's own
+/// whatever the parameter says. Names of settings fold case (guc.c).
+pub(super) fn screen(text: &str, call: usize) -> Option<Edit> {
+    let rest = text.get(call..)?;
+    let name = rest.strip_prefix("pg_catalog.").unwrap_or(rest);
+    let argument = name.strip_prefix("current_setting(")?;
+    let start = text.len() - argument.len();
+    let end = argument.find([',', ')'])?;
+    let argument = argument.get(..end)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "$:._ ".contains(c);
+    (argument.starts_with('$') && argument.chars().all(plain)).then(|| Edit {
+        start,
+        end: start + end,
+        text: format!("pg_catalog.replace(pg_catalog.lower({argument}), '{OWN}', '{NOT_OWN}')"),
+    })
+}
+
 /// Whether a client may read a setting by `SHOW` or `current_setting`.
 pub(super) fn readable(name: Option<&str>) -> Result<(), Denial> {
     match name {
-        Some(name) if !name.to_ascii_lowercase().starts_with("pgveil.") => Ok(()),
+        Some(name) if !name.to_ascii_lowercase().starts_with(OWN) => Ok(()),
         Some(name) => Err(Denial::new(
             Reason::Policy,
             format!("setting {name} is the proxy's own"),

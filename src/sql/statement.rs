@@ -144,6 +144,8 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
         ),
         Node::ExplainStmt(explain) => self::explain(explain, canonical, context),
         Node::ExecuteStmt(execute) => self::execute(execute, canonical, context),
+        // Ends what LISTEN began, if anything: pools send it with every return.
+        Node::UnlistenStmt(_) => Ok(plain(Effect::None, None)),
         Node::LockStmt(_) | Node::TruncateStmt(_) => relations_written(kind, canonical, context),
         _ => match kind {
             Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {

@@ -13,6 +13,7 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{ConstValue, Node, list::NodeList, nodes};
 
 use super::depth::{Ground, TooDeep};
+use super::settings;
 
 /// Terms that one AND or OR may join.
 const TERMS: usize = 5000;
@@ -56,8 +57,22 @@ pub(super) struct FunctionSite {
     pub(super) schema: Option<String>,
     /// As written.
     pub(super) name: String,
-    /// The first argument, if it is a string constant.
-    pub(super) literal: Option<String>,
+    /// What the first argument is.
+    pub(super) argument: Argument,
+}
+
+/// What a function's first argument is, as far as it decides about the call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Argument {
+    /// A string constant.
+    Literal(String),
+    /// A parameter, or a cast of one.
+    Parameter,
+    /// A setting's name that the rewriter wrapped so that it cannot be the
+    /// proxy's own: see [`super::settings::screen`].
+    Screened,
+    /// Anything else, or none.
+    Other,
 }
 
 /// Where a column (or a whole row) is referred to.
@@ -96,6 +111,54 @@ pub(super) struct Survey {
     pub(super) into: bool,
     /// `WHERE CURRENT OF`.
     pub(super) current_of: bool,
+}
+
+fn constant(node: Node<'_>) -> Option<&str> {
+    match node {
+        Node::A_Const(value) => match value.val() {
+            Some(ConstValue::String(text)) => Some(text),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn is_parameter(node: Node<'_>) -> bool {
+    match node {
+        Node::ParamRef(_) => true,
+        Node::TypeCast(cast) => matches!(cast.arg(), Node::ParamRef(_)),
+        _ => false,
+    }
+}
+
+/// `pg_catalog.replace(pg_catalog.lower(…), own, screened)`, to the letter.
+fn is_screened(node: Node<'_>) -> bool {
+    let called = |node: Node<'_>, expected: &str| match node {
+        Node::FuncCall(call) => {
+            let mut name = call.funcname().iter().map(part);
+            let is = |found: Option<Result<String, Unknown>>, expected: &str| {
+                found.and_then(Result::ok).as_deref() == Some(expected)
+            };
+            is(name.next(), "pg_catalog") && is(name.next(), expected) && name.next().is_none()
+        }
+        _ => false,
+    };
+    let Node::FuncCall(call) = node else {
+        return false;
+    };
+    let mut arguments = call.args().iter();
+    let (Some(inner), Some(from), Some(to), None) = (
+        arguments.next(),
+        arguments.next(),
+        arguments.next(),
+        arguments.next(),
+    ) else {
+        return false;
+    };
+    called(node, "replace")
+        && called(inner, "lower")
+        && constant(from) == Some(settings::OWN)
+        && constant(to) == Some(settings::NOT_OWN)
 }
 
 /// A construct that the survey does not know, by its name.
@@ -402,18 +465,19 @@ impl Walk<'_> {
             [schema, name] => (Some(schema.clone()), name.clone()),
             other => return Err(Unknown(format!("function name `{}`", other.join(".")))),
         };
-        let literal = match call.args().first() {
-            Some(Node::A_Const(value)) => match value.val() {
-                Some(ConstValue::String(text)) => Some(text.to_owned()),
-                _ => None,
-            },
-            _ => None,
+        let argument = match call.args().first() {
+            Some(node) if is_parameter(node) => Argument::Parameter,
+            Some(node) if is_screened(node) => Argument::Screened,
+            Some(node) => {
+                constant(node).map_or(Argument::Other, |text| Argument::Literal(text.to_owned()))
+            }
+            None => Argument::Other,
         };
         self.found.functions.push(FunctionSite {
             start: offset(call.location)?,
             schema,
             name,
-            literal,
+            argument,
         });
         Ok(())
     }

@@ -2,6 +2,7 @@
 of types, cursors, and `RESET ALL` and friends around every use of a pool."""
 
 import asyncio
+import json
 import unittest
 
 import asyncpg
@@ -69,6 +70,22 @@ class Asyncpg(unittest.IsolatedAsyncioTestCase):
             again = await asyncio.gather(*(one(i * 100) for i in range(20)))
         self.assertEqual(first, again)
         self.assertEqual(first, sorted(first))
+
+    async def test_introspection_of_types(self):
+        """Arrays and composites are not built in: asyncpg asks the catalog."""
+        got = await self.connection.fetchval("select array_agg(region) from customers where id < 9")
+        self.assertEqual(len(got), 8)
+        row = await self.connection.fetchval("select o from orders o where id = 7")
+        # Of a table with masks it is a row without a name: its columns have none.
+        self.assertEqual(row[0], 7)
+        await self.connection.set_type_codec(
+            "jsonb", schema="pg_catalog", encoder=json.dumps, decoder=json.loads)
+        profile = await self.connection.fetchval("select profile from customers where id = 1")
+        self.assertIn("plan", profile)
+
+    async def test_executemany(self):
+        await self.connection.executemany(
+            "select email from customers where id = $1", [(i,) for i in range(1, 100)])
 
     async def test_a_wrong_password_and_an_unknown_user_look_the_same(self):
         heard = []

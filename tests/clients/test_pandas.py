@@ -47,8 +47,35 @@ class Pandas(unittest.TestCase):
         self.assertEqual(frame["n"].sum(), 100000)
 
     def test_a_refusal_is_an_error_to_sqlalchemy(self):
-        with self.assertRaisesRegex(sqlalchemy.exc.DBAPIError, "ssn"):
+        # pandas 3 wraps it in an error of its own.
+        expected = (sqlalchemy.exc.DBAPIError, pandas.errors.DatabaseError)
+        with self.assertRaisesRegex(expected, "ssn"):
             pandas.read_sql("select ssn from customers", self.engine)
+        with self.assertRaisesRegex(sqlalchemy.exc.DBAPIError, "ssn"), \
+                self.engine.connect() as connection:
+            connection.execute(sqlalchemy.text("select ssn from customers"))
+
+    def test_read_sql_table(self):
+        frame = pandas.read_sql_table("orders", self.engine, schema="public",
+                                      columns=["id", "customer_id", "amount"])
+        self.assertEqual(len(frame), 300000)
+
+    def test_a_pool_gives_connections_back_clean(self):
+        engine = sqlalchemy.create_engine(self.engine.url, pool_size=1, max_overflow=0)
+        self.addCleanup(engine.dispose)
+
+        @sqlalchemy.event.listens_for(engine, "reset")
+        def discard(connection, _record, _state):
+            connection.rollback()
+            connection.autocommit = True
+            connection.execute("DISCARD ALL", prepare=False)
+            connection.autocommit = False
+
+        for _ in range(3):
+            with engine.connect() as connection:
+                email, = connection.execute(sqlalchemy.text(
+                    "select email from customers where id = 1")).one()
+                self.assertNotRegex(email, demo.EMAIL)
 
     def test_reflection(self):
         inspector = sqlalchemy.inspect(self.engine)

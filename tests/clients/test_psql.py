@@ -2,8 +2,10 @@
 queries behind the tab key (as psql 15 sends them)."""
 
 import pathlib
+import signal
 import subprocess
 import tempfile
+import time
 import unittest
 
 import demo
@@ -76,6 +78,11 @@ class Psql(unittest.TestCase):
             r"\d+ customers": ["email"],
             r"\d events": ["Partition key"],
             r"\di": ["customers_pkey"],
+            r"\du": ["pgveil"],
+            r"\dp": ["customers"],
+            r"\dT": ["List of data types"],
+            r"\dx": ["plpgsql"],
+            r"\sv customer_contacts": ["VIEW"],
             r"\df": ["customer_card"],
             r"\conninfo": ["analyst"],
         }.items():
@@ -83,6 +90,16 @@ class Psql(unittest.TestCase):
                 out = self.shown("analyst", command)
                 for word in words:
                     self.assertIn(word, out)
+
+    def test_describing_a_result(self):
+        done = subprocess.run(["psql", "-X", "-w", "-At", demo.dsn("analyst")],
+                              input="select id, phone from customers \\gdesc\n",
+                              capture_output=True, text=True, timeout=60, check=False)
+        self.assertIn("phone|character varying(20)", done.stdout, done.stderr)
+
+    def test_sizes_are_for_those_who_see_all(self):
+        self.assertIn("customers", self.shown("auditor", r"\dt+"))
+        self.assertIn("pg_table_size", psql("analyst", r"\dt+").stderr)
 
     def test_completion(self):
         out = self.shown("analyst", COMPLETION, options=["-At"])
@@ -127,6 +144,23 @@ class Psql(unittest.TestCase):
         done = psql("analyst", "selec 1")
         self.assertIn('syntax error at or near "selec"', done.stderr)
         self.assertIn("LINE 1", done.stderr)
+
+    def test_prepared_statements(self):
+        out = self.shown("analyst", "prepare one(int) as select email from customers where id = $1",
+                         "execute one(1)", "deallocate one", options=["-Atq"])
+        self.assertNotRegex(out.strip(), demo.EMAIL)
+        self.assertIn("@", out)
+
+    def test_ctrl_c(self):
+        running = subprocess.Popen(
+            ["psql", "-X", "-w", demo.dsn("analyst"), "-c", "select pg_sleep(60)"],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        time.sleep(1)
+        began = time.monotonic()
+        running.send_signal(signal.SIGINT)
+        _, heard = running.communicate(timeout=20)
+        self.assertIn("canceling statement due to user request", heard)
+        self.assertLess(time.monotonic() - began, 10)
 
     def test_transactions(self):
         out = self.shown("analyst", "begin; select count(*) from orders where id <= 5; commit",

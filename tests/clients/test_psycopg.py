@@ -5,10 +5,11 @@ import datetime
 import decimal
 import io
 import ipaddress
+import threading
 import unittest
 
 import psycopg
-from psycopg import errors
+from psycopg import errors, rows, types
 
 import demo
 
@@ -200,6 +201,26 @@ class Analyst(unittest.TestCase):
             self.assertNotRegex(email, demo.EMAIL)
         seen = upstream_sees("customers")
         self.assertTrue(any("analyst" in name for name, _ in seen), seen)
+
+    def test_cancelling(self):
+        timer = threading.Timer(0.5, self.connection.cancel_safe)
+        timer.start()
+        self.addCleanup(timer.cancel)
+        with self.assertRaises(errors.QueryCanceled):
+            self.connection.execute("select pg_sleep(30)")
+        self.assertEqual(self.connection.execute("select 1").fetchone(), (1,))
+
+    def test_a_row_s_own_dictionary(self):
+        cursor = self.connection.cursor(row_factory=rows.dict_row)
+        row = cursor.execute("select id, email from customers where id = 9").fetchone()
+        self.assertEqual(row["id"], 9)
+        self.assertNotRegex(row["email"], demo.EMAIL)
+
+    def test_types_are_looked_up(self):
+        for name in ("jsonb", "inet", "hstore"):
+            with self.subTest(name):
+                found = types.TypeInfo.fetch(self.connection, name)
+                self.assertEqual(found is None, name == "hstore")
 
     def test_the_record_holds_the_refusal_and_no_literal(self):
         self.refused("select ssn from customers where notes = 'kept to myself'")

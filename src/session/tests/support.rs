@@ -156,6 +156,7 @@ fn denied() -> Denial {
     Denial {
         reason: Reason::Policy,
         message: "column ssn is blocked".into(),
+        position: None,
         hint: Some("select other columns".into()),
         touched: Vec::new(),
         normalized: Some("SELECT ssn".into()),
