@@ -105,6 +105,7 @@ fn govern_nested(
         .any(|one| !matches!(one.standing, Standing::Clear));
     locks(&surveyed, governed, context)?;
     operators(&surveyed, context)?;
+    types(&surveyed, &reached, context)?;
 
     let reading = read(canonical, query, &surveyed, &reached);
     let reading = match (reading, governed) {
@@ -230,13 +231,26 @@ fn reach(
         }
         Role::Read => {
             permitted(relation, &access, Action::Read)?;
+            // Which rows are drawn depends on where they lie among the hidden.
+            if access.filter.is_some() && reached.sample.is_some() {
+                return Err(Denial::new(
+                    Reason::Policy,
+                    format!(
+                        "TABLESAMPLE of {} is not served: a row filter holds, and a sample tells of the rows it hides",
+                        relation.label()
+                    ),
+                )
+                .hint("select by a hash of a column instead: WHERE pg_catalog.hashtext(id::text) % 10 = 0"));
+            }
             match relation.kind {
                 RelationKind::View => expand(&mut reached, Some(&access), context, decided, depth)?,
                 RelationKind::Table
                 | RelationKind::PartitionedTable
                 | RelationKind::ForeignTable
                 | RelationKind::MaterializedView => {
-                    if access.is_clear() {
+                    let mut foreign = context.catalog.foreign_types.values();
+                    let row_is_foreign = foreign.any(|name| *name == relation.name);
+                    if access.is_clear() && !row_is_foreign {
                         decided.clear.insert(key);
                     } else {
                         reached.standing = Standing::Governed;
@@ -489,6 +503,35 @@ fn operators(surveyed: &Survey, context: &Context<'_>) -> Result<(), Denial> {
         )
         .hint("write the comparison with a built-in function instead")),
     }
+}
+
+/// A cast or a domain's check can run arbitrary SQL without a name in sight: no
+/// value of such a type may come into being, from a column or by its name. Whole
+/// rows lose their type by the scan that [`reach`] puts in the relation's place.
+fn types(surveyed: &Survey, reached: &[Reached], context: &Context<'_>) -> Result<(), Denial> {
+    let foreign = &context.catalog.foreign_types;
+    let mut columns = reached.iter().flat_map(|one| one.relation.columns.iter());
+    match columns.find_map(|column| foreign.get(&column.type_oid)) {
+        Some(name) => Err(foreign_type(name)),
+        None => named_types(&surveyed.types, context),
+    }
+}
+
+/// The same of names of types alone.
+pub(super) fn named_types(names: &BTreeSet<String>, context: &Context<'_>) -> Result<(), Denial> {
+    let foreign = &context.catalog.foreign_types;
+    match foreign.values().find(|name| names.contains(name.as_ref())) {
+        None => Ok(()),
+        Some(name) => Err(foreign_type(name)),
+    }
+}
+
+fn foreign_type(name: &str) -> Denial {
+    Denial::new(
+        Reason::Policy,
+        format!("type {name} is cast or checked by a function that policy does not know"),
+    )
+    .hint("select other columns, and leave the type out")
 }
 
 /// Which system columns the statement names, so that scans serve them.

@@ -95,7 +95,6 @@ const FREE: &[&str] = &[
     "work_mem",
     "xmlbinary",
     "xmloption",
-    "client_min_messages",
     "row_security",
 ];
 
@@ -121,6 +120,14 @@ pub fn settable(name: &str, value: Option<&str>, rights: &Rights) -> Result<(), 
             "standard_conforming_strings stays on: it decides where a literal ends",
         )
         .hint("write E'…' for a literal with backslash escapes")),
+        ("client_min_messages", None | Some("notice" | "warning" | "error")) => Ok(()),
+        ("client_min_messages", Some(other)) => Err(Denial::new(
+            Reason::Setting,
+            format!(
+                "client_min_messages `{other}` is not served: it would show what is sent upstream"
+            ),
+        )
+        .hint("set client_min_messages to notice, warning or error")),
         ("backslash_quote", None | Some("off" | "safe_encoding")) => Ok(()),
         (
             "default_transaction_read_only" | "transaction_read_only",

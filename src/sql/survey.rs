@@ -83,6 +83,8 @@ pub(super) struct Survey {
     pub(super) columns: Vec<ColumnSite>,
     pub(super) operators: BTreeSet<String>,
     pub(super) samples: Vec<SampleSite>,
+    /// Types that are named, without their schemas.
+    pub(super) types: BTreeSet<String>,
     /// Names taken from a composite value: `(row).name`.
     pub(super) fields: Vec<String>,
     /// FOR UPDATE and its kin.
@@ -279,6 +281,10 @@ impl Walk<'_> {
                 self.operator(sort.use_op());
                 Ok(Recurse::Yes)
             }
+            Node::TypeName(name) => {
+                self.found.types.extend(type_name(name));
+                Ok(Recurse::Yes)
+            }
             Node::None
             | Node::NodeList(_)
             | Node::A_Const(_)
@@ -342,7 +348,6 @@ impl Walk<'_> {
             | Node::SetToDefault(_)
             | Node::String(_)
             | Node::TypeCast(_)
-            | Node::TypeName(_)
             | Node::WindowDef(_)
             | Node::XmlExpr(_)
             | Node::XmlSerialize(_) => Ok(Recurse::Yes),
@@ -425,6 +430,15 @@ impl Walk<'_> {
             self.found.operators.insert(name.to_owned());
         }
     }
+}
+
+/// A type's own name, without its schema.
+pub(super) fn type_name(name: &nodes::TypeName) -> Option<String> {
+    name.names()
+        .iter()
+        .next_back()
+        .and_then(|part| part.sval())
+        .map(str::to_owned)
 }
 
 fn part(node: Node<'_>) -> Result<String, Unknown> {
