@@ -828,7 +828,7 @@ impl Generator {
             4 => query.replace("customers", "U&\"custo\\006Ders\""),
             5 => query.to_uppercase(),
             6 => format!("SELECT '\\'', email FROM public.customers --' , ({query})"),
-            7 => format!("SELECT E'\\'', email, $x$--$x$ FROM customers --'"),
+            7 => "SELECT E'\\'', email, $x$--$x$ FROM customers --'".into(),
             8 => query.replace(' ', "\n\t"),
             _ => format!("SELECT 1 AS \"x\\\"\", email FROM customers --\" {query}"),
         }
