@@ -188,6 +188,9 @@ pub struct Catalog {
     /// Names of operators outside pg_catalog whose function is not native:
     /// such an operator is arbitrary SQL.
     pub foreign_operators: HashSet<Arc<str>>,
+    /// Names of types by OID whose values can run a function that is not native
+    /// when they are cast or, being of a domain, checked; their arrays too.
+    pub foreign_types: HashMap<Oid, Arc<str>>,
     /// What `"$user"` in a search_path stands for.
     pub session_user: Arc<str>,
 }

@@ -85,6 +85,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let parents = inquiry.fetch(include_str!("load/parents.sql")).await?;
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
     let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
+    let types = inquiry.fetch(include_str!("load/types.sql")).await?;
     inquiry.fetch("COMMIT").await?;
 
     let mut texts = Texts::default();
@@ -118,6 +119,11 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     for row in operators {
         let name = Cells::of(row).text("operator")?;
         catalog.foreign_operators.insert(texts.shared(name));
+    }
+    for row in types {
+        let mut row = Cells::of(row);
+        let (oid, name) = (row.value("type")?, row.text("type's name")?);
+        catalog.foreign_types.insert(oid, texts.shared(name));
     }
     Ok(catalog)
 }

@@ -55,6 +55,11 @@ where
     async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
         let name = checked(parse.name)?;
         let steps = self.decide(&Arc::from(parse.query)).await?;
+        // Reading a parameter runs its domain's check.
+        let foreign = &self.sight.catalog.foreign_types;
+        if let Some(name) = parse.types.iter().find_map(|oid| foreign.get(oid)) {
+            return Err(Refused::from(foreign_parameter(name)).into());
+        }
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
             return Err(Refused::from(several()).into());
         };
@@ -349,6 +354,14 @@ fn several() -> Told {
         SqlState::SYNTAX_ERROR,
         "cannot insert multiple commands into a prepared statement",
     )
+}
+
+fn foreign_parameter(name: &str) -> Told {
+    Told::error(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("type {name} is cast or checked by a function that policy does not know"),
+    )
+    .hint("give the parameter another type")
 }
 
 fn prepare_again() -> Told {

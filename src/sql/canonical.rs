@@ -229,7 +229,8 @@ impl<'mem> pg_raw_parse::transform::Transform<'mem> for Marker<'mem> {
         // What may be the name of a common table expression keeps the keyword.
         let bare = node.schemaname().is_none();
         let named = |name: &str| self.ctes.iter().any(|cte| cte == name);
-        if !node.inh && !(bare && node.relname().is_some_and(named)) {
+        let keeps = bare && node.relname().is_some_and(named);
+        if !node.inh && !keeps {
             let marked = format!("{ONLY_MARK}{}", node.schemaname().unwrap_or_default());
             node.set_schemaname(Some(self.memory.copy_string(&marked)));
             node.set_inh(true);

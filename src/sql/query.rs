@@ -106,6 +106,7 @@ fn govern_nested(
         .any(|one| !matches!(one.standing, Standing::Clear));
     locks(&surveyed, governed, context)?;
     operators(&surveyed, context)?;
+    types(&surveyed, &reached, context)?;
 
     let reading = read(canonical, query, &surveyed, &reached);
     let reading = match (reading, governed) {
@@ -231,13 +232,26 @@ fn reach(
         }
         Role::Read => {
             permitted(relation, &access, Action::Read)?;
+            // Which rows are drawn depends on where they lie among the hidden.
+            if access.filter.is_some() && reached.sample.is_some() {
+                return Err(Denial::new(
+                    Reason::Policy,
+                    format!(
+                        "TABLESAMPLE of {} is not served: a row filter holds, and a sample tells of the rows it hides",
+                        relation.label()
+                    ),
+                )
+                .hint("select by a hash of a column instead: WHERE pg_catalog.hashtext(id::text) % 10 = 0"));
+            }
             match relation.kind {
                 RelationKind::View => expand(&mut reached, Some(&access), context, decided, depth)?,
                 RelationKind::Table
                 | RelationKind::PartitionedTable
                 | RelationKind::ForeignTable
                 | RelationKind::MaterializedView => {
-                    if access.is_clear() {
+                    let mut foreign = context.catalog.foreign_types.values();
+                    let row_is_foreign = foreign.any(|name| *name == relation.name);
+                    if access.is_clear() && !row_is_foreign {
                         decided.clear.insert(key);
                     } else {
                         reached.standing = Standing::Governed;
@@ -504,6 +518,35 @@ fn operators(surveyed: &Survey, context: &Context<'_>) -> Result<(), Denial> {
         )
         .hint("write the comparison with a built-in function instead")),
     }
+}
+
+/// A cast or a domain's check can run arbitrary SQL without a name in sight: no
+/// value of such a type may come into being, from a column or by its name. Whole
+/// rows lose their type by the scan that [`reach`] puts in the relation's place.
+fn types(surveyed: &Survey, reached: &[Reached], context: &Context<'_>) -> Result<(), Denial> {
+    let foreign = &context.catalog.foreign_types;
+    let mut columns = reached.iter().flat_map(|one| one.relation.columns.iter());
+    match columns.find_map(|column| foreign.get(&column.type_oid)) {
+        Some(name) => Err(foreign_type(name)),
+        None => named_types(&surveyed.types, context),
+    }
+}
+
+/// The same of names of types alone.
+pub(super) fn named_types(names: &BTreeSet<String>, context: &Context<'_>) -> Result<(), Denial> {
+    let foreign = &context.catalog.foreign_types;
+    match foreign.values().find(|name| names.contains(name.as_ref())) {
+        None => Ok(()),
+        Some(name) => Err(foreign_type(name)),
+    }
+}
+
+fn foreign_type(name: &str) -> Denial {
+    Denial::new(
+        Reason::Policy,
+        format!("type {name} is cast or checked by a function that policy does not know"),
+    )
+    .hint("select other columns, and leave the type out")
 }
 
 /// Which system columns the statement names, so that scans serve them.
@@ -845,6 +888,12 @@ fn edits(
     Ok(edits)
 }
 
+/// Expressions that stand outside any query: the arguments of EXECUTE.
+pub(super) fn screened(found: &Survey, context: &Context<'_>) -> Result<(), Denial> {
+    operators(found, context)?;
+    attributes(found, None, context)
+}
+
 /// `row.f` is `f(row)` where the row has no such column: the function has to be
 /// one that may be called.
 fn attributes(
@@ -860,11 +909,18 @@ fn attributes(
         .filter_map(|site| site.parts.last());
     let names: BTreeSet<&String> = uncertain.chain(&surveyed.fields).collect();
     for name in names {
-        if context.catalog.functions.contains_key(name.as_str()) {
+        // Which of that name would run is Postgres's to say: all must be allowed.
+        for function in context
+            .catalog
+            .functions
+            .get(name.as_str())
+            .into_iter()
+            .flatten()
+        {
             functions::allow(
                 &FunctionSite {
                     start: 0,
-                    schema: None,
+                    schema: Some(function.schema.to_string()),
                     name: name.clone(),
                     argument: Argument::Other,
                 },

@@ -434,8 +434,14 @@ impl Reader<'_> {
     }
 
     /// A bare name: the innermost scope that has such a column; else a whole row.
+    ///
+    /// A subquery in FROM does not see its siblings unless it is LATERAL, so what
+    /// an outer scope seems to mean may be hidden from it: then what is further out
+    /// counts as well.
     fn bare(&mut self, name: &str) {
+        let mut found = false;
         for level in (0..self.scopes.len()).rev() {
+            let innermost = level + 1 == self.scopes.len();
             let items = self
                 .scopes
                 .get(level)
@@ -444,15 +450,16 @@ impl Reader<'_> {
             for item in &items {
                 hit |= self.touch(item, name);
             }
-            if hit {
-                return;
-            }
-            if let Some(item) = items.iter().find(|item| item.refname == name) {
+            if !hit && let Some(item) = items.iter().find(|item| item.refname == name) {
                 self.touch_all(item);
+                hit = true;
+            }
+            if hit && innermost {
                 return;
             }
+            found |= hit;
         }
-        if SYSTEM.contains(&name) {
+        if found || SYSTEM.contains(&name) {
             return;
         }
         let output = |scope: &Scope| scope.outputs.iter().any(|output| output == name);
@@ -466,25 +473,33 @@ impl Reader<'_> {
         refname: &str,
         column: &str,
     ) -> Option<(Item, bool)> {
-        let item = self
-            .scopes
-            .iter()
-            .rev()
-            .flat_map(|scope| scope.items.iter())
-            .find(|item| {
-                item.refname == refname && (schema.is_none() || item.schema.as_deref() == schema)
-            })
-            .cloned()?;
-        if column == "*" {
-            self.touch_all(&item);
-            return Some((item, true));
+        let named = |item: &&Item| {
+            item.refname == refname && (schema.is_none() || item.schema.as_deref() == schema)
+        };
+        let mut found = None;
+        for level in (0..self.scopes.len()).rev() {
+            let innermost = level + 1 == self.scopes.len();
+            let scope = self.scopes.get(level)?;
+            let Some(item) = scope.items.iter().find(named).cloned() else {
+                continue;
+            };
+            let certain = if column == "*" {
+                self.touch_all(&item);
+                true
+            } else {
+                let certain = self.touch(&item, column);
+                if !certain && item.columns.is_some() {
+                    // Attribute notation: a function of the whole row.
+                    self.touch_all(&item);
+                }
+                certain
+            };
+            if innermost {
+                return Some((item, certain));
+            }
+            found.get_or_insert((item, false));
         }
-        let certain = self.touch(&item, column);
-        if !certain && item.columns.is_some() {
-            // Attribute notation: a function of the whole row.
-            self.touch_all(&item);
-        }
-        Some((item, certain))
+        found
     }
 
     fn reference(&mut self, parts: &[Ident]) -> Flow {

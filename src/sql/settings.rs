@@ -115,6 +115,14 @@ pub fn settable(name: &str, value: Option<&str>, rights: &Rights) -> Result<(), 
             "standard_conforming_strings stays on: it decides where a literal ends",
         )
         .hint("write E'…' for a literal with backslash escapes")),
+        ("client_min_messages", None | Some("notice" | "warning" | "error")) => Ok(()),
+        ("client_min_messages", Some(other)) => Err(Denial::new(
+            Reason::Setting,
+            format!(
+                "client_min_messages `{other}` is not served: it would show what is sent upstream"
+            ),
+        )
+        .hint("set client_min_messages to notice, warning or error")),
         ("backslash_quote", None | Some("off" | "safe_encoding")) => Ok(()),
         (
             "default_transaction_read_only" | "transaction_read_only",
@@ -122,13 +130,6 @@ pub fn settable(name: &str, value: Option<&str>, rights: &Rights) -> Result<(), 
         ) => Ok(()),
         ("default_transaction_read_only" | "transaction_read_only", _) => writable(rights),
         ("statement_timeout", value) => timeout(value, rights),
-        // Below notice, the server shows the statements that it was sent.
-        ("client_min_messages", None | Some("notice" | "warning" | "error")) => Ok(()),
-        ("client_min_messages", Some(_)) => Err(Denial::new(
-            Reason::Setting,
-            "client_min_messages below notice is not served: it shows what was sent upstream",
-        )
-        .hint("set it to notice, warning or error")),
         ("work_mem", None) => Ok(()),
         ("work_mem", Some(value)) => memory(value),
         (name, _) if FREE.contains(&name) => Ok(()),

@@ -10,9 +10,9 @@ use crate::policy::Action;
 
 use super::canonical::{self, Canonical};
 use super::names::{name_end, parenthesis_end, qualified, quote};
-use super::query::{Governed, govern};
+use super::query::{Governed, govern, named_types, screened};
 use super::splice::{Edit, apply};
-use super::survey::{survey_expressions, unknown};
+use super::survey::{survey_expressions, type_name, unknown};
 use super::{Context, Denial, Effect, Plan, Reason, functions, referee, session, temporary};
 
 /// A statement's kind, as far as decisions differ.
@@ -136,12 +136,12 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             let name = owned(declare.portalname());
             query(kind, canonical, context, Effect::Declare(name))
         }
-        Node::PrepareStmt(prepare) => query(
-            kind,
-            canonical,
-            context,
-            Effect::Prepare(owned(prepare.name())),
-        ),
+        Node::PrepareStmt(prepare) => {
+            let types = prepare.argtypes().iter().filter_map(type_name).collect();
+            named_types(&types, context)?;
+            let name = owned(prepare.name());
+            query(kind, canonical, context, Effect::Prepare(name))
+        }
         Node::ExplainStmt(explain) => self::explain(explain, canonical, context),
         Node::ExecuteStmt(execute) => self::execute(execute, canonical, context),
         // Ends what LISTEN began, if anything: pools send it with every return.
@@ -423,6 +423,8 @@ fn execute(
             "a parameter of EXECUTE cannot refer to a relation",
         ));
     }
+    named_types(&found.types, context)?;
+    screened(&found, context)?;
     let mut edits = Vec::new();
     for site in &found.functions {
         let schema = functions::allow(site, context)?;

@@ -103,6 +103,8 @@ pub(super) struct Survey {
     pub(super) columns: Vec<ColumnSite>,
     pub(super) operators: BTreeSet<String>,
     pub(super) samples: Vec<SampleSite>,
+    /// Types that are named, without their schemas.
+    pub(super) types: BTreeSet<String>,
     /// Names taken from a composite value: `(row).name`.
     pub(super) fields: Vec<String>,
     /// FOR UPDATE and its kin.
@@ -348,14 +350,41 @@ impl Walk<'_> {
             }
             Node::A_Expr(expression) => {
                 self.operator(expression.name());
+                use nodes::A_Expr_Kind as Is;
+                if matches!(
+                    expression.kind,
+                    Is::AEXPR_BETWEEN
+                        | Is::AEXPR_NOT_BETWEEN
+                        | Is::AEXPR_BETWEEN_SYM
+                        | Is::AEXPR_NOT_BETWEEN_SYM
+                ) {
+                    self.implied(&["<", "<=", ">", ">="]);
+                }
                 Ok(Recurse::Yes)
             }
             Node::SubLink(link) => {
                 self.operator(link.oper_name());
+                self.implied(&["="]);
+                Ok(Recurse::Yes)
+            }
+            Node::CaseExpr(case) => {
+                if !matches!(case.arg(), Node::None) {
+                    self.implied(&["="]);
+                }
+                Ok(Recurse::Yes)
+            }
+            Node::JoinExpr(join) => {
+                if join.is_natural || !join.using_clause().is_empty() {
+                    self.implied(&["="]);
+                }
                 Ok(Recurse::Yes)
             }
             Node::SortBy(sort) => {
                 self.operator(sort.use_op());
+                Ok(Recurse::Yes)
+            }
+            Node::TypeName(name) => {
+                self.found.types.extend(type_name(name));
                 Ok(Recurse::Yes)
             }
             Node::None
@@ -368,7 +397,6 @@ impl Walk<'_> {
             | Node::BitString(_)
             | Node::Boolean(_)
             | Node::BooleanTest(_)
-            | Node::CaseExpr(_)
             | Node::CaseWhen(_)
             | Node::CoalesceExpr(_)
             | Node::CollateClause(_)
@@ -379,7 +407,6 @@ impl Walk<'_> {
             | Node::IndexElem(_)
             | Node::InferClause(_)
             | Node::Integer(_)
-            | Node::JoinExpr(_)
             | Node::JsonAggConstructor(_)
             | Node::JsonArgument(_)
             | Node::JsonArrayAgg(_)
@@ -420,7 +447,6 @@ impl Walk<'_> {
             | Node::SetToDefault(_)
             | Node::String(_)
             | Node::TypeCast(_)
-            | Node::TypeName(_)
             | Node::WindowDef(_)
             | Node::XmlExpr(_)
             | Node::XmlSerialize(_) => Ok(Recurse::Yes),
@@ -498,12 +524,27 @@ impl Walk<'_> {
         Ok(())
     }
 
+    /// Operators that syntax stands for without naming them.
+    fn implied(&mut self, names: &[&str]) {
+        let names = names.iter().map(|&name| name.to_owned());
+        self.found.operators.extend(names);
+    }
+
     fn operator(&mut self, name: &NodeList) {
         // Qualified or not, the last part is the operator's name.
         if let Some(name) = name.iter().filter_map(Node::as_str).next_back() {
             self.found.operators.insert(name.to_owned());
         }
     }
+}
+
+/// A type's own name, without its schema.
+pub(super) fn type_name(name: &nodes::TypeName) -> Option<String> {
+    name.names()
+        .iter()
+        .next_back()
+        .and_then(|part| part.sval())
+        .map(str::to_owned)
 }
 
 fn part(node: Node<'_>) -> Result<String, Unknown> {

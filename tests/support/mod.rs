@@ -9,4 +9,8 @@
     reason = "a test binary uses a part of it, and fails by panicking"
 )]
 
+pub mod client;
+pub mod generate;
 pub mod postgres;
+pub mod proxy;
+pub mod world;

@@ -1,0 +1,25 @@
+-- What an attacker would like to find in a database, on top of tests/rewrite/schema.sql.
+CREATE ROLE proxy LOGIN;
+GRANT pg_read_all_data TO proxy;
+GRANT INSERT, UPDATE, DELETE ON public.orders, public.customers TO proxy;
+-- Hidden rows have other numbers in other variants.
+ALTER TABLE public.orders DROP CONSTRAINT orders_customer_id_fkey;
+
+CREATE FUNCTION public.ssn_of(integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT ssn FROM public.customers WHERE id = $1';
+CREATE FUNCTION public.says(integer) RETURNS boolean LANGUAGE plpgsql STABLE SECURITY DEFINER
+    AS 'BEGIN RAISE NOTICE ''%'', public.ssn_of($1); RETURN true; END';
+CREATE DOMAIN public.telling AS integer CHECK (public.says(VALUE));
+CREATE FUNCTION public.order_text(public.orders) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT public.ssn_of($1.customer_id)';
+CREATE CAST (public.orders AS text) WITH FUNCTION public.order_text(public.orders) AS ASSIGNMENT;
+CREATE FUNCTION public.first_ssn(text, integer) RETURNS text LANGUAGE sql STABLE
+    AS 'SELECT public.ssn_of($2)';
+CREATE AGGREGATE public.ssns(integer) (SFUNC = public.first_ssn, STYPE = text);
+CREATE VIEW public.barrier WITH (security_barrier) AS SELECT id, ssn, email FROM public.customers;
+CREATE VIEW public.hidden_call AS SELECT o.id, public.ssn_of(o.customer_id) AS told FROM public.orders o;
+CREATE INDEX customers_email ON public.customers (email);
+CREATE UNIQUE INDEX customers_ssn ON public.customers (ssn);
+ALTER TABLE public.customers ADD CONSTRAINT salary_is_paid CHECK (salary > 0 OR salary IS NULL);
+CREATE STATISTICS public.customers_known (mcv) ON region, ssn FROM public.customers;
+ANALYZE;

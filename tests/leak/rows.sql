@@ -1,0 +1,60 @@
+-- The rows of tests/leak, in the variant VARIANT.
+--   b: other raw values than a, and the same masked image for analyst and clerk
+--   c: other hidden rows and columns than a, and the same image for the trainer
+CREATE FUNCTION pg_temp.pick(a text, b text, c text) RETURNS text LANGUAGE sql IMMUTABLE
+    AS $$ SELECT CASE 'VARIANT' WHEN 'a' THEN a WHEN 'b' THEN b ELSE c END $$;
+TRUNCATE public.customers, public.vips, archive.customers, public.events, public.secrets;
+
+-- The EU's are the even ones: all that the trainer sees. In c there are more of
+-- the others, with other numbers, in between.
+INSERT INTO public.customers
+SELECT pg_temp.pick(i::text, i::text, CASE i % 2 WHEN 0 THEN i ELSE i + 700 END::text)::integer,
+       'P' || pg_temp.pick('erson ' || i, 'rivate ' || md5(i::text), 'ublic ' || i * 3),
+       pg_temp.pick('person' || i, 'psmith.' || md5(i::text), CASE i % 2 WHEN 0 THEN 'person' ELSE 'who' END || i)
+           || '@example.com',
+       pg_temp.pick('123-45-' || (6000 + i), (987654321 - i * i)::text, 'none ' || i * 7),
+       pg_temp.pick('+1 555 1', '+4 912 3', CASE i % 2 WHEN 0 THEN '+1 555 1' ELSE '+7 000 9' END)
+           || lpad((i * 91)::text, 6, '0'),
+       CASE WHEN pg_temp.pick('a', 'b', 'a') = 'a' THEN DATE '1970-01-05' + i ELSE DATE '1970-11-30' - i * 3 END
+           + CASE 'VARIANT' WHEN 'c' THEN 4000 + i ELSE 0 END,
+       pg_temp.pick((40000 + i * 13.37)::text, (44000 - i * 29.11)::text, (100 + i)::text)::numeric,
+       'call ' || pg_temp.pick('person' || i || '@example.com', 'q' || i * 17 || '@else.org', 'm' || i || '@x.example.net')
+           || ' or ' || pg_temp.pick('555-010-' || (1000 + i), '(030) 998 877-' || (60 + i), '0049 171 5' || (4000000 + i)),
+       jsonb_build_object('mail', pg_temp.pick('person' || i || '@example.com', 'r' || i * 19 || '@else.org', 's' || i || '@e.net'),
+           'n', i),
+       CASE i % 2 WHEN 0 THEN 'EU' ELSE pg_temp.pick('US', 'US', CASE i % 4 WHEN 1 THEN 'APAC' END) END,
+       TIMESTAMPTZ '2025-01-01 00:00:00+00' + i * INTERVAL '1 hour'
+FROM generate_series(1, 20) i;
+INSERT INTO public.customers (id, full_name, region, notes)
+SELECT 800 + i, 'Extra ' || i, 'US', 'x' FROM generate_series(1, 5) i WHERE 'VARIANT' = 'c';
+
+-- Values that masks might stumble on.
+INSERT INTO public.customers (id, full_name, email, ssn, phone, birth_date, salary, notes, profile, region, created_at)
+VALUES
+(31, pg_temp.pick('X', 'Y', 'Someone'), pg_temp.pick('no address', 'neither', 'no address'), NULL, pg_temp.pick('12', '9', '12'),
+ NULL, NULL, NULL, NULL, 'EU', 'infinity'),
+(32, '', '', '', '', DATE '0044-03-15 BC', 0.01, '', 'null', 'EU', '-infinity'),
+(33, pg_temp.pick('Ünal', 'Ücretsiz', 'Someone'), pg_temp.pick('ünal@example.com', 'ükü@example.com', 'ünal@example.com'),
+ pg_temp.pick('7', '8', NULL), pg_temp.pick('004412345678', '999999995678', '004412345678'),
+ 'infinity', 'NaN', 'née', '[1, [2, {"a": null}]]', 'EU', '2025-03-01 00:00:00+00');
+
+INSERT INTO public.vips (id, full_name, email, ssn, phone, birth_date, salary, notes, region, note)
+SELECT 50 + i, 'V' || pg_temp.pick('ip ' || i, 'ery ' || i * 5, 'ast'), pg_temp.pick('vip' || i, 'vxx' || i * 7, 'vip' || i) || '@example.org',
+       pg_temp.pick('555-00-' || i, '444-11-' || i * 3, NULL), '+3 33 555 000' || i,
+       CASE 'VARIANT' WHEN 'b' THEN DATE '1980-05-05' ELSE DATE '1980-06-06' END,
+       pg_temp.pick('91000', '92000.5', '1')::numeric, NULL, 'EU', 'likes tea'
+FROM generate_series(1, 2) i;
+INSERT INTO public.vips (id, full_name, region, note)
+VALUES (61, 'V. Other', 'US', pg_temp.pick('owes millions', 'owes millions', 'went away'));
+INSERT INTO archive.customers
+SELECT i, 'p' || pg_temp.pick('erson', 'ossum', 'atient') || i || '@example.com', pg_temp.pick('1', '2', '3') || '11-22-333' || i
+FROM generate_series(1, 3) i;
+INSERT INTO public.events
+SELECT i, 1 + i % 20, CASE i % 3 WHEN 0 THEN 'buy' ELSE 'view' END,
+       ('10.1.' || i || '.' || pg_temp.pick('7', (200 - i)::text, '1'))::inet,
+       TIMESTAMPTZ '2025-01-05 00:00:00+00' + i * INTERVAL '1 day'
+FROM generate_series(1, 40) i;
+INSERT INTO public.secrets
+SELECT i, pg_temp.pick('tell nobody', 'hush', 'not a word') FROM generate_series(1, pg_temp.pick('1', '3', '2')::integer) i;
+REFRESH MATERIALIZED VIEW public.region_totals;
+DROP FUNCTION pg_temp.pick(text, text, text);

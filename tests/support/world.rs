@@ -1,0 +1,90 @@
+//! Databases that a caller must not be able to tell apart, each behind a proxy.
+//!
+//! All hold the schema of tests/rewrite and objects to attack with, and the rows
+//! of tests/leak/rows.sql in a variant: `b` has other raw values than `a` with
+//! the same image for the analyst and the clerk, `c` for the trainer.
+
+use std::path::Path;
+
+use super::client::{By, Client, Message};
+use super::postgres::{Options, Postgres};
+use super::proxy::Proxy;
+
+const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
+const SCHEMA: &str = include_str!("../rewrite/schema.sql");
+const OBJECTS: &str = include_str!("../leak/objects.sql");
+const ROWS: &str = include_str!("../leak/rows.sql");
+
+/// A database and its proxy.
+pub struct World {
+    /// The way in past the proxy
+    pub postgres: Postgres,
+    proxy: Proxy,
+}
+
+impl World {
+    fn new(variant: &str) -> Self {
+        let postgres = Postgres::with(Options {
+            // Statistics would choose other plans, and so another order of rows.
+            settings: vec!["autovacuum = off".into(), "timezone = 'UTC'".into()],
+            ..Options::default()
+        });
+        postgres.psql(SCHEMA);
+        postgres.psql(OBJECTS);
+        postgres.psql(&ROWS.replace("VARIANT", variant));
+        let proxy = Proxy::start(&postgres, "proxy", &Path::new(REWRITE).join("policy"));
+        Self { postgres, proxy }
+    }
+}
+
+/// The three databases.
+pub struct Worlds {
+    /// As it is
+    pub a: World,
+    b: World,
+    c: World,
+}
+
+impl Worlds {
+    /// Starts them all.
+    pub fn start() -> Self {
+        std::thread::scope(|scope| {
+            let b = scope.spawn(|| World::new("b"));
+            let c = scope.spawn(|| World::new("c"));
+            Self {
+                a: World::new("a"),
+                b: b.join().unwrap(),
+                c: c.join().unwrap(),
+            }
+        })
+    }
+
+    /// Two sessions that the caller must not be able to tell apart.
+    pub fn pair(&self, caller: &str) -> Pair {
+        let other = match caller {
+            "trainer" => &self.c,
+            _ => &self.b,
+        };
+        let pair = Pair {
+            one: self.a.proxy.client(caller),
+            other: other.proxy.client(caller),
+        };
+        assert_eq!(pair.one.greeting, pair.other.greeting);
+        pair
+    }
+}
+
+/// The same session, twice. Both run a statement at the same time.
+pub struct Pair {
+    one: Client,
+    other: Client,
+}
+
+impl Pair {
+    /// Both answers to a statement.
+    pub fn run(&mut self, statement: &str, by: By) -> (Vec<Message>, Vec<Message>) {
+        self.one.ask(statement, by);
+        self.other.ask(statement, by);
+        (self.one.answer(), self.other.answer())
+    }
+}
