@@ -46,9 +46,12 @@ class Pandas(unittest.TestCase):
             self.engine)
         self.assertEqual(frame["n"].sum(), 100000)
 
-    def test_a_refusal_is_an_error_to_sqlalchemy(self):
-        with self.assertRaisesRegex(sqlalchemy.exc.DBAPIError, "ssn"):
+    def test_a_refusal_is_an_error_that_names_the_column(self):
+        with self.assertRaisesRegex(pandas.errors.DatabaseError, "column ssn"):
             pandas.read_sql("select ssn from customers", self.engine)
+        with self.engine.connect() as connection:
+            with self.assertRaisesRegex(sqlalchemy.exc.DBAPIError, "column ssn"):
+                connection.execute(sqlalchemy.text("select ssn from customers"))
 
     def test_reflection(self):
         inspector = sqlalchemy.inspect(self.engine)

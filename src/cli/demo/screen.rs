@@ -8,8 +8,10 @@ use super::PERSONAS;
 use super::client::Answer;
 use super::proxy::Proxy;
 
-/// The widest a cell gets; what is longer ends in an ellipsis.
-const CELL: usize = 42;
+/// The widest a cell gets, and one of the last column; what is longer ends in
+/// an ellipsis.
+const CELL: usize = 26;
+const LAST: usize = 44;
 
 /// Where the demo prints.
 pub(super) struct Screen {
@@ -81,6 +83,8 @@ impl Screen {
     /// A statement as it was sent, with who sent it.
     pub(super) fn statement(&self, who: Option<&str>, sql: &str) {
         let who = who.map(|who| format!("{who}=> ")).unwrap_or_default();
+        let margin = " ".repeat(who.len());
+        let sql = sql.replace('\n', &format!("\n   {margin}"));
         println!("   {}{sql}", self.paint(Ink::Name, &who));
     }
 
@@ -93,8 +97,10 @@ impl Screen {
     pub(super) fn pairs<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, String)>) {
         let pairs: Vec<_> = pairs.into_iter().collect();
         let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let margin = format!("\n     {:width$}", "");
         for (name, text) in pairs {
             let name = format!("{name:width$}");
+            let text = text.replace('\n', &margin);
             println!("   {}  {text}", self.paint(Ink::Name, &name));
         }
     }
@@ -104,10 +110,17 @@ impl Screen {
         let Some((_, first)) = answers.first() else {
             return;
         };
+        let clipped = |row: &[Option<String>]| -> Vec<String> {
+            let last = row.len().saturating_sub(1);
+            row.iter()
+                .enumerate()
+                .map(|(at, cell)| clip(cell.as_deref(), if at == last { LAST } else { CELL }))
+                .collect()
+        };
         let mut widths: Vec<usize> = first.columns.iter().map(|name| name.len()).collect();
         for row in answers.iter().flat_map(|(_, answer)| &answer.rows) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(clip(cell).chars().count());
+            for (width, cell) in widths.iter_mut().zip(clipped(row)) {
+                *width = (*width).max(cell.chars().count());
             }
         }
         let margin = answers.iter().map(|(who, _)| who.len()).max().unwrap_or(0);
@@ -120,13 +133,14 @@ impl Screen {
             cells.join("  ").trim_end().to_owned()
         };
         let heading = spread(first.columns.clone());
-        println!("   {:margin$}  {}", "", self.paint(Ink::Faint, &heading));
+        let gap = if margin == 0 { "" } else { "  " };
+        println!("   {:margin$}{gap}{}", "", self.paint(Ink::Faint, &heading));
         for (who, answer) in answers {
-            let mut who = format!("{who:margin$}");
+            let mut who = format!("{who:margin$}{gap}");
             for row in &answer.rows {
-                let row = spread(row.iter().map(clip).collect());
-                println!("   {}  {row}", self.paint(Ink::Name, &who));
-                who = " ".repeat(margin);
+                let row = spread(clipped(row));
+                println!("   {}{row}", self.paint(Ink::Name, &who));
+                who = " ".repeat(margin + gap.len());
             }
         }
     }
@@ -153,10 +167,10 @@ impl Screen {
 }
 
 /// A cell as it is shown.
-fn clip(cell: &Option<String>) -> String {
-    let text = cell.as_deref().unwrap_or("NULL");
-    if text.chars().count() <= CELL {
+fn clip(cell: Option<&str>, width: usize) -> String {
+    let text = cell.unwrap_or("NULL");
+    if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(CELL - 1).chain(['…']).collect()
+    text.chars().take(width - 1).chain(['…']).collect()
 }
