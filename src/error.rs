@@ -8,6 +8,8 @@
 
 use std::borrow::Cow;
 
+use crate::wire;
+
 /// A five-character SQLSTATE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SqlState(pub &'static str);
@@ -114,25 +116,18 @@ impl Told {
             Severity::Error => "ERROR",
             Severity::Fatal => "FATAL",
         };
+        // A NUL would end the field early and misframe the rest.
+        let text = |text: &str| text.replace('\0', " ");
         let mut fields = vec![
-            (b'S', severity),
-            (b'V', severity),
-            (b'C', self.state.0),
-            (b'M', self.message.as_ref()),
+            (b'S', severity.to_owned()),
+            (b'V', severity.to_owned()),
+            (b'C', self.state.0.to_owned()),
+            (b'M', text(&self.message)),
         ];
         if let Some(hint) = &self.hint {
-            fields.push((b'H', hint.as_ref()));
+            fields.push((b'H', text(hint)));
         }
-        let body: usize = fields.iter().map(|(_, text)| text.len() + 2).sum::<usize>() + 1;
-        out.push(b'E');
-        out.extend_from_slice(&u32::try_from(body + 4).unwrap_or(u32::MAX).to_be_bytes());
-        for (code, text) in fields {
-            out.push(code);
-            // A NUL would end the field early and misframe the rest.
-            out.extend(text.bytes().map(|byte| if byte == 0 { b' ' } else { byte }));
-            out.push(0);
-        }
-        out.push(0);
+        wire::put(out, &wire::ErrorResponse::new(fields));
     }
 }
 

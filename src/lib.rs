@@ -31,3 +31,4 @@ pub mod policy;
 pub mod session;
 pub mod sql;
 pub mod upstream;
+mod wire;

@@ -389,12 +389,3 @@ async fn refuse<A: Accept>(
         stream.close_with(&last).await;
     }
 }
-
-/// Appends a message: its type, its length, its body.
-fn message(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
-    out.push(kind);
-    // Every body here is bounded by a startup message.
-    let length = u32::try_from(body.len() + 4).unwrap_or(u32::MAX);
-    out.extend_from_slice(&length.to_be_bytes());
-    out.extend_from_slice(body);
-}

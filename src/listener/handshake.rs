@@ -8,26 +8,23 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::startup::{Opening, Startup};
 use super::tls::{ALPN, Tls, TlsInfo};
-use super::{Identities, Refused, Stream, message};
+use super::{Identities, Refused, Stream};
 use crate::identity::Principal;
 use crate::identity::scram::{self, MockKey, Scram, ScramError};
 use crate::identity::verifier::Verifier;
+use crate::wire::{self, Authentication};
 
 /// A TLS record of type handshake: the first byte of direct TLS, and of no
 /// startup message that is not 369 MB long.
 const TLS_HANDSHAKE: u8 = 0x16;
 /// As Postgres's `PG_MAX_SASL_MESSAGE_LENGTH`, header included.
 const MAX_SASL_LENGTH: usize = 1024;
-
-const OK: u32 = 0;
-const SASL: u32 = 10;
-const SASL_CONTINUE: u32 = 11;
-const SASL_FINAL: u32 = 12;
 
 /// What a connection turned out to want.
 #[derive(Debug)]
@@ -165,13 +162,9 @@ pub(super) async fn authenticate<I: Identities>(
     if let Some(negotiate) = &startup.negotiate {
         negotiate.encode(&mut out);
     }
-    let mut offer = Vec::new();
-    for mechanism in scram::mechanisms(endpoint.is_some()) {
-        offer.extend_from_slice(mechanism.as_bytes());
-        offer.push(0);
-    }
-    offer.push(0);
-    authentication(&mut out, SASL, &offer);
+    let mechanisms = scram::mechanisms(endpoint.is_some());
+    let offer = mechanisms.iter().map(ToString::to_string).collect();
+    wire::put(&mut out, &Authentication::SASL(offer));
     send(stream, &out).await?;
 
     let scram = Scram::new(
@@ -186,13 +179,13 @@ pub(super) async fn authenticate<I: Identities>(
         Some(initial) => scram.first(mechanism, initial)?,
         None => {
             out.clear();
-            authentication(&mut out, SASL_CONTINUE, b"");
+            wire::put(&mut out, &Authentication::SASLContinue(Bytes::new()));
             send(stream, &out).await?;
             scram.first(mechanism, &sasl_response(stream).await?)?
         }
     };
     out.clear();
-    authentication(&mut out, SASL_CONTINUE, server_first.as_bytes());
+    wire::put(&mut out, &Authentication::SASLContinue(server_first.into()));
     send(stream, &out).await?;
 
     let unproved = || Refused::Password(one_line(&startup.user));
@@ -206,8 +199,11 @@ pub(super) async fn authenticate<I: Identities>(
         .principal(&startup.user, proof.method)
         .ok_or_else(unproved)?;
     out.clear();
-    authentication(&mut out, SASL_FINAL, proof.server_final.as_bytes());
-    authentication(&mut out, OK, b"");
+    wire::put(
+        &mut out,
+        &Authentication::SASLFinal(proof.server_final.into()),
+    );
+    wire::put(&mut out, &Authentication::Ok);
     send(stream, &out).await?;
     Ok(principal)
 }
@@ -229,10 +225,6 @@ pub(super) fn one_line(name: &str) -> String {
     name.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()
-}
-
-fn authentication(out: &mut Vec<u8>, code: u32, data: &[u8]) {
-    message(out, b'R', &[&code.to_be_bytes(), data].concat());
 }
 
 async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), Refused> {

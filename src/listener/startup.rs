@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Refused;
 use super::options::parse_options;
+use crate::wire;
 
 /// As Postgres's `MAX_STARTUP_PACKET_LENGTH`.
 const MAX_LENGTH: usize = 10_000;
@@ -84,15 +85,10 @@ impl Negotiate {
     /// The bytes of the message. The version is sent whole, as Postgres does and
     /// libpq expects, though the documentation says "minor version".
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
-        let mut body = self.protocol.code().to_be_bytes().to_vec();
-        // Bounded by the startup message's length.
-        let count = u32::try_from(self.unknown.len()).unwrap_or(u32::MAX);
-        body.extend_from_slice(&count.to_be_bytes());
-        for name in &self.unknown {
-            body.extend_from_slice(name.as_bytes());
-            body.push(0);
-        }
-        super::message(out, b'v', &body);
+        // A protocol's code is 32 bits, the highest of them clear.
+        let code = i32::try_from(self.protocol.code()).unwrap_or_default();
+        let negotiate = wire::NegotiateProtocolVersion::new(code, self.unknown.clone());
+        wire::put(out, &negotiate);
     }
 }
 

@@ -782,3 +782,10 @@ async fn bad_files_and_addresses_are_named() {
         "{error}"
     );
 }
+
+/// A message of the test server's own.
+fn message(out: &mut Vec<u8>, kind: u8, body: &[u8]) {
+    out.push(kind);
+    out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+    out.extend_from_slice(body);
+}

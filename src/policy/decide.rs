@@ -119,7 +119,41 @@ impl Rights {
 
     /// What may be done with a relation of the dataset (not one of Postgres's own
     /// schemas: those are `sql`'s to govern).
+    ///
+    /// Rows of its children are read with it, so where a child's own rules are
+    /// stricter, they hold for the whole.
     pub fn access(&self, relation: &Relation, catalog: &Catalog) -> RelationAccess {
+        let mut access = self.own_access(relation, catalog);
+        let mut parents = vec![relation.oid];
+        while let Some(parent) = parents.pop().filter(|_| relation.has_children) {
+            let children = catalog
+                .relations
+                .values()
+                .filter(|child| child.parents.contains(&parent));
+            for child in children {
+                let own = self.own_access(child, catalog);
+                if own.filter.is_some() && own.filter != access.filter {
+                    let why = format!(
+                        "rows of its child {} have a filter of their own; read that by name",
+                        child.label()
+                    );
+                    return denied(relation, &why);
+                }
+                let columns = relation.columns.iter().zip(&mut access.columns);
+                for (column, access) in columns {
+                    let same = child.columns.iter().position(|own| own.name == column.name);
+                    if let Some(own) = same.and_then(|at| own.columns.get(at)) {
+                        *access = stricter_column(access.clone(), own);
+                    }
+                }
+                parents.push(child.oid);
+            }
+        }
+        access
+    }
+
+    /// By the rules of the relation itself and of its parents.
+    fn own_access(&self, relation: &Relation, catalog: &Catalog) -> RelationAccess {
         let Some(dataset) = &self.dataset else {
             return denied(relation, "no grant names this dataset");
         };

@@ -47,6 +47,10 @@ pub(super) struct Answers<W> {
     records: Vec<Event>,
     /// Upstream has said why it ends the session.
     fatal: bool,
+    /// A write has begun and not ended.
+    writing: bool,
+    /// What has passed ends within a message.
+    open: bool,
 }
 
 impl<W: AsyncWrite + Unpin> Answers<W> {
@@ -56,16 +60,25 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
             out: Vec::new(),
             records: Vec::new(),
             fatal: false,
+            writing: false,
+            open: false,
         }
     }
 
     async fn flush(&mut self) -> Result<(), End> {
-        if !self.out.is_empty() {
-            self.to.write_all(&self.out).await.map_err(End::client)?;
-            self.out.clear();
-            self.out.shrink_to(BUFFER.1);
-        }
+        self.write_out().await?;
+        self.out.shrink_to(BUFFER.1);
         self.to.flush().await.map_err(End::client)
+    }
+
+    async fn write_out(&mut self) -> Result<(), End> {
+        if !self.out.is_empty() {
+            self.writing = true;
+            self.to.write_all(&self.out).await.map_err(End::client)?;
+            self.writing = false;
+            self.out.clear();
+        }
+        Ok(())
     }
 
     /// Says nothing more.
@@ -79,11 +92,11 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
             self.out.extend_from_slice(run);
             return Ok(());
         }
-        if !self.out.is_empty() {
-            self.to.write_all(&self.out).await.map_err(End::client)?;
-            self.out.clear();
-        }
-        self.to.write_all(run).await.map_err(End::client)
+        self.write_out().await?;
+        self.writing = true;
+        self.to.write_all(run).await.map_err(End::client)?;
+        self.writing = false;
+        Ok(())
     }
 }
 
@@ -124,6 +137,7 @@ impl Session {
                     Step::Run { len } => {
                         let rows = scanner.take_tally().frames;
                         let run = buffer.get(..len).unwrap_or_default();
+                        answers.open = !scanner.at_boundary();
                         self.run(run, open, rows, answers).await?;
                         buffer.advance(len);
                     }
@@ -407,7 +421,8 @@ impl Session {
         end: &End,
         answers: &mut Answers<W>,
     ) {
-        if self.pipeline().terminated {
+        // Within a message, it would be taken for a part of that.
+        if self.pipeline().terminated || answers.writing || answers.open {
             return;
         }
         match end {

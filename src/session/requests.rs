@@ -27,6 +27,7 @@ use crate::upstream::frame::frontend::{
     self, Execute, Named, Parse, put_execute, put_flush, put_sync, put_terminate, tag,
 };
 use crate::upstream::frame::{self, HEADER};
+use crate::wire;
 
 /// The longest SQL text.
 pub(super) const SQL: usize = 16 << 20;
@@ -307,7 +308,8 @@ where
             let mut bytes = Vec::new();
             told.encode(&mut bytes);
             if whole {
-                bytes.extend_from_slice(b"Z\0\0\0\x05I");
+                let ready = wire::ReadyForQuery::new(wire::TransactionStatus::Idle);
+                wire::put(&mut bytes, &ready);
             }
             pipeline.skipping = !whole;
             pipeline.push(Expect::Local(bytes).into());

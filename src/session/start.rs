@@ -24,6 +24,7 @@ use crate::audit::{Event, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::sql::{Effect, Scope};
 use crate::upstream::connect::{Upstream, connect};
+use crate::wire;
 
 /// How long upstream may take to say why it goes, once writing to it fails.
 const LAST: Duration = Duration::from_secs(5);
@@ -231,17 +232,14 @@ impl Opened {
     /// Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-START-UP>
     fn greeting(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        let mut put = |tag: u8, parts: &[&[u8]]| {
-            let len: usize = parts.iter().map(|part| part.len()).sum();
-            out.push(tag);
-            out.extend_from_slice(&u32::try_from(len + 4).unwrap_or(u32::MAX).to_be_bytes());
-            parts.iter().for_each(|part| out.extend_from_slice(part));
-        };
         for (name, value) in &self.upstream.parameters {
-            put(b'S', &[name.as_bytes(), b"\0", value.as_bytes(), b"\0"]);
+            let status = wire::ParameterStatus::new(name.clone(), value.clone());
+            wire::put(&mut out, &status);
         }
-        put(b'K', &[&self.key.pid.to_be_bytes(), &self.key.secret]);
-        put(b'Z', &[b"I"]);
+        let secret = wire::SecretKey::Bytes(self.key.secret.clone().into());
+        wire::put(&mut out, &wire::BackendKeyData::new(self.key.pid, secret));
+        let ready = wire::ReadyForQuery::new(wire::TransactionStatus::Idle);
+        wire::put(&mut out, &ready);
         out
     }
 }

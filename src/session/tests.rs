@@ -11,6 +11,7 @@
 )]
 mod postgres;
 
+mod catalog;
 mod copy;
 mod extended;
 mod faults;

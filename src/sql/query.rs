@@ -616,6 +616,10 @@ fn unread(why: &str, reached: &[Reached]) -> Denial {
         .find(|one| !matches!(one.standing, Standing::Clear))
         .map_or_else(String::new, |one| one.relation.label());
     let why = why.strip_prefix("sql parser error: ").unwrap_or(why);
+    if why.contains("recursion limit") {
+        return Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
+            .hint("split it, or use a temporary table for the inner part");
+    }
     Denial::new(
         Reason::Unsupported,
         format!("syntax is not served over {name}, which is masked for this role: {why}"),

@@ -109,30 +109,42 @@ pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Reading, Unread> {
     }
 }
 
-/// Line and column (sqlparser) → byte (everybody else).
-struct Lines<'t> {
-    text: &'t str,
+/// Line and column (sqlparser, in characters) → byte (everybody else).
+struct Lines {
+    /// The byte at which each character begins, and the end; none where all are
+    /// of one byte.
+    bytes: Option<Vec<usize>>,
+    /// The character at which each line begins.
     starts: Vec<usize>,
 }
 
-impl<'t> Lines<'t> {
-    fn new(text: &'t str) -> Self {
-        let starts = std::iter::once(0)
-            .chain(text.match_indices('\n').map(|(at, _)| at + 1))
-            .collect();
-        Self { text, starts }
+impl Lines {
+    fn new(text: &str) -> Self {
+        let bytes = (!text.is_ascii()).then(|| {
+            text.char_indices()
+                .map(|(at, _)| at)
+                .chain([text.len()])
+                .collect()
+        });
+        let breaks = text
+            .chars()
+            .enumerate()
+            .filter(|(_, c)| *c == '\n')
+            .map(|(at, _)| at + 1);
+        Self {
+            bytes,
+            starts: std::iter::once(0).chain(breaks).collect(),
+        }
     }
 
     fn byte(&self, location: Location) -> Option<usize> {
         let line = usize::try_from(location.line).ok()?.checked_sub(1)?;
         let column = usize::try_from(location.column).ok()?.checked_sub(1)?;
-        let start = *self.starts.get(line)?;
-        let rest = self.text.get(start..)?;
-        if rest.as_bytes().get(..column)?.is_ascii() {
-            return Some(start + column);
+        let at = self.starts.get(line)? + column;
+        match &self.bytes {
+            Some(bytes) => bytes.get(at).copied(),
+            None => Some(at),
         }
-        let mut chars = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-        chars.nth(column).map(|at| start + at)
     }
 }
 
@@ -167,7 +179,7 @@ struct Scope {
 }
 
 struct Reader<'r> {
-    lines: Lines<'r>,
+    lines: Lines,
     known: &'r Known<'r>,
     scopes: Vec<Scope>,
     found: Reading,

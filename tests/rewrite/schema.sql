@@ -62,3 +62,7 @@ INSERT INTO public.events SELECT i, 1 + i % 20, 'view', ('10.1.' || i || '.7')::
 INSERT INTO public.secrets VALUES (1, 'tell nobody');
 REFRESH MATERIALIZED VIEW public.region_totals;
 ANALYZE;
+-- A partition that policy classifies and its parent not: the parent reads it too.
+CREATE TABLE public.readings (id integer, value text) PARTITION BY LIST (id);
+CREATE TABLE public.readings_1 PARTITION OF public.readings FOR VALUES IN (1);
+INSERT INTO public.readings VALUES (1, 'reading of person1@example.com');

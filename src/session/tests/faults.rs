@@ -5,7 +5,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
 
@@ -218,4 +218,25 @@ async fn draining_ends_idle_sessions_and_lets_others_finish() {
     assert_eq!(idle.answer().await, "FATAL:57P01 end");
     assert_eq!(busy.answer().await, "T D:1 C:SELECT_1 Z:I");
     assert_eq!(busy.answer().await, "FATAL:57P01 end");
+}
+
+#[tokio::test]
+async fn upstream_lost_within_a_row_adds_nothing_to_the_row() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    // More than all buffers on the way hold, so that it is cut short.
+    raw.send(&[q("SELECT repeat('x', 200000000) /* cut short */")])
+        .await;
+    let mut head = [0; 4096];
+    raw.stream.read_exact(&mut head).await.unwrap();
+    let killed = tokio::task::spawn_blocking(|| {
+        let kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                    WHERE query LIKE '%/* cut short */%' AND usename = 'proxy'";
+        server().psql(kill)
+    });
+    assert_eq!(killed.await.unwrap(), "1");
+    let mut rest = Vec::new();
+    raw.stream.read_to_end(&mut rest).await.unwrap();
+    assert!(rest.len() < 200_000_000);
+    assert!(rest.iter().all(|byte| *byte == b'x'));
 }

@@ -188,6 +188,7 @@ fn effect(text: &str) -> (&'static str, Effect) {
         }
         "SET" if words[1] == "application_name" => ("SET", Effect::ApplicationName(Some(name(3)))),
         "COPY" => ("COPY", Effect::None),
+        "CREATE" | "DROP" => ("CREATE TABLE", Effect::Ddl),
         _ => ("SELECT", Effect::None),
     }
 }
