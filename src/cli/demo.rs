@@ -10,6 +10,7 @@ mod proxy;
 mod screen;
 mod tour;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -121,7 +122,7 @@ async fn demo(args: &Demo) -> Result<(Server, Proxy), DemoError> {
     screen.progress("");
 
     if args.json {
-        println!("{}", proxy.describe(&server, &password));
+        writeln!(std::io::stdout(), "{}", proxy.describe(&server, &password))?;
     } else {
         screen.title(&format!(
             "pgveil demo: Postgres {} with 100,000 customers, ready in {:.1} s",

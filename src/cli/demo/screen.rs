@@ -2,7 +2,7 @@
 //!
 //! Knows nothing about what it shows.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write as _};
 
 use super::PERSONAS;
 use super::client::Answer;
@@ -12,6 +12,15 @@ use super::proxy::Proxy;
 /// an ellipsis.
 const CELL: usize = 26;
 const LAST: usize = 44;
+
+/// As println!, but whoever stops reading (`| head`) is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(super) use say;
 
 /// Where the demo prints.
 pub(super) struct Screen {
@@ -71,13 +80,13 @@ impl Screen {
 
     /// The headline.
     pub(super) fn title(&self, text: &str) {
-        println!("{}", self.paint(Ink::Strong, text));
+        say!("{}", self.paint(Ink::Strong, text));
     }
 
     /// A chapter of the tour.
     pub(super) fn chapter(&self, number: usize, text: &str) {
         let heading = format!("{number}. {text}");
-        println!("\n{}", self.paint(Ink::Strong, &heading));
+        say!("\n{}", self.paint(Ink::Strong, &heading));
     }
 
     /// A statement as it was sent, with who sent it.
@@ -85,12 +94,12 @@ impl Screen {
         let who = who.map(|who| format!("{who}=> ")).unwrap_or_default();
         let margin = " ".repeat(who.len());
         let sql = sql.replace('\n', &format!("\n   {margin}"));
-        println!("   {}{sql}", self.paint(Ink::Name, &who));
+        say!("   {}{sql}", self.paint(Ink::Name, &who));
     }
 
     /// A line of text.
     pub(super) fn line(&self, ink: Ink, text: &str) {
-        println!("   {}", self.paint(ink, text));
+        say!("   {}", self.paint(ink, text));
     }
 
     /// Names and texts in two columns.
@@ -101,7 +110,7 @@ impl Screen {
         for (name, text) in pairs {
             let name = format!("{name:width$}");
             let text = text.replace('\n', &margin);
-            println!("   {}  {text}", self.paint(Ink::Name, &name));
+            say!("   {}  {text}", self.paint(Ink::Name, &name));
         }
     }
 
@@ -134,12 +143,12 @@ impl Screen {
         };
         let heading = spread(first.columns.clone());
         let gap = if margin == 0 { "" } else { "  " };
-        println!("   {:margin$}{gap}{}", "", self.paint(Ink::Faint, &heading));
+        say!("   {:margin$}{gap}{}", "", self.paint(Ink::Faint, &heading));
         for (who, answer) in answers {
             let mut who = format!("{who:margin$}{gap}");
             for row in &answer.rows {
                 let row = spread(clipped(row));
-                println!("   {}{row}", self.paint(Ink::Name, &who));
+                say!("   {}{row}", self.paint(Ink::Name, &who));
                 who = " ".repeat(margin + gap.len());
             }
         }
@@ -147,7 +156,7 @@ impl Screen {
 
     /// How to go on by hand.
     pub(super) fn farewell(&self, proxy: &Proxy) {
-        println!(
+        say!(
             "\n{}",
             self.paint(
                 Ink::Strong,
@@ -155,14 +164,14 @@ impl Screen {
             )
         );
         for (persona, dsn) in PERSONAS.iter().zip(proxy.dsns()) {
-            println!(
+            say!(
                 "   {}",
                 self.paint(Ink::Faint, &format!("# {}", persona.about))
             );
-            println!("   psql '{dsn}'");
+            say!("   psql '{dsn}'");
         }
-        println!("   {}", self.paint(Ink::Faint, "# the record"));
-        println!("   tail -f {}", proxy.records().display());
+        say!("   {}", self.paint(Ink::Faint, "# the record"));
+        say!("   tail -f {}", proxy.records().display());
     }
 }
 

@@ -14,7 +14,7 @@ use super::PERSONAS;
 use super::client::{Answer, Client, ClientError, Login};
 use super::postgres::{DATABASE, ROLE, Server};
 use super::proxy::Proxy;
-use super::screen::{Ink, Screen};
+use super::screen::{Ink, Screen, say};
 
 /// Why the tour did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -257,7 +257,7 @@ fn summary(screen: &Screen, record: &Value) {
         Some(rows) => format!("{rows} rows"),
         None => text_at(record, "/sqlstate").to_owned(),
     };
-    println!(
+    say!(
         "   {} {} {} {}",
         time.get(11..19).unwrap_or(time),
         screen.paint(Ink::Name, &who),
