@@ -6,6 +6,7 @@
 
 pub mod cache;
 mod canonical;
+mod depth;
 mod functions;
 pub(crate) mod names;
 mod pushdown;
@@ -220,6 +221,12 @@ impl Denial {
         }
     }
 
+    /// Nested so deeply that planning it could exhaust the stack.
+    fn too_deep() -> Self {
+        Self::new(Reason::TooComplex, "statement is nested too deeply to plan")
+            .hint("split it, or use a temporary table for the inner part")
+    }
+
     fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
@@ -310,4 +317,67 @@ pub fn set_application_name(name: &str) -> Arc<Plan> {
         normalized: "SET".into(),
         fingerprint: 0,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However deep or long, a statement is planned or refused: a stack that
+    /// overflows ends every session.
+    #[test]
+    fn no_statement_exhausts_the_stack() {
+        let forms = [
+            ("select 1", " is null", ""),
+            ("select 1", " is true", ""),
+            ("select 1", "::int", ""),
+            ("select 'a'", " collate \"C\"", ""),
+            ("select now()", " at time zone 'UTC'", ""),
+            ("select a", "[1]", ""),
+            ("select (a)", ".b", ""),
+            ("select 1", "+1", ""),
+            ("select true", " and true", ""),
+            ("select true", " or false", ""),
+            ("select 'a'", "||'a'", ""),
+            ("select ", "not ", "true"),
+            ("select ", "- ", "1"),
+            ("select ", "(", "1"),
+            ("select ", "(select ", "1"),
+            ("select ", "case when true then ", "1"),
+            ("select ", "f(", "1"),
+            ("", "select 1 union all ", "select 1"),
+            ("", "select 1;", ""),
+            ("select * from ", "(select * from ", "t"),
+            ("select 1 from t ", "join t using (a) ", ""),
+            ("select 1", ",1", ""),
+        ];
+        let work = move || {
+            let (rights, catalog) = (Rights::default(), Catalog::default());
+            let context = Context {
+                rights: &rights,
+                catalog: &catalog,
+                scope: &Scope::default(),
+            };
+            for (begin, form, end) in forms {
+                for count in [500, canonical::MAX_TEXT / form.len() - 64] {
+                    let text = format!("{begin}{}{end}", form.repeat(count));
+                    let (planned, split) = (plan(&text, context), statements(&text));
+                    assert!(
+                        planned.is_ok()
+                            || !matches!(
+                                planned,
+                                Err(Denial {
+                                    reason: Reason::Referee,
+                                    ..
+                                })
+                            )
+                    );
+                    drop(split);
+                }
+            }
+        };
+        // As much as `pgveil serve` gives its threads.
+        let thread = std::thread::Builder::new().stack_size(64 << 20);
+        thread.spawn(work).unwrap().join().unwrap();
+    }
 }

@@ -148,6 +148,8 @@ impl Session {
                     Step::Need { more } => break more,
                 }
             };
+            // Nobody hears that a statement is done before it is on record.
+            self.keep(answers).await;
             answers.flush().await?;
             buffer.reserve(more.max(size));
             let read = tokio::select! {
@@ -198,6 +200,7 @@ impl Session {
                 .run()
                 .map_or(run.len(), |front| let_pass(front, run, open, rows))
         };
+        self.keep(answers).await;
         answers.pass(run.get(..passes).unwrap_or_default()).await?;
         if passes < run.len() {
             let limit = {

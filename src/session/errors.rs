@@ -53,6 +53,11 @@ pub(crate) fn sanitize(tag: u8, body: &[u8], plain: bool) -> Said {
     if let Some(header) = frame.get_mut(1..5) {
         header.copy_from_slice(&length.to_be_bytes());
     }
+    // DEBUG and LOG show statements as they were sent. (In messages to clients,
+    // see `elog.h`; what a function RAISEs to LOG does not go to them either.)
+    if severity.is_some_and(|it| it.starts_with(b"DEBUG") || it == b"LOG") {
+        frame.clear();
+    }
     Said {
         fatal: matches!(severity, Some(b"FATAL" | b"PANIC")),
         state,

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::watch;
 
 use super::authority::{Decided, Sight};
@@ -445,6 +446,10 @@ where
     }
 
     pub(super) fn plan(&self, text: &Arc<str>, scope: &Scope) -> Result<Vec<Step>, Denial> {
+        apart(text.len(), || self.planned(text, scope))
+    }
+
+    fn planned(&self, text: &Arc<str>, scope: &Scope) -> Result<Vec<Step>, Denial> {
         let authority = &self.session.shared.authority;
         let whole = authority.decide(text, &self.sight, scope);
         let one_by_one = match &whole {
@@ -638,6 +643,18 @@ where
             Some(names) => names.portal(name).cloned(),
             None => self.session.pipeline().names().portal(name).cloned(),
         }
+    }
+}
+
+/// A text this long can take a while to plan: other sessions' tasks are moved off
+/// the thread first.
+const LONG: usize = 8 << 10;
+
+fn apart<T>(length: usize, work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) if length > LONG => tokio::task::block_in_place(work),
+        _ => work(),
     }
 }
 

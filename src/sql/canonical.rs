@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use pg_raw_parse::{Node, Owned, StmtList, deparse, make, nodes, normalize, parse, walk};
+use pg_raw_parse::{Node, Owned, StmtList, deparse, make, nodes, normalize, parse};
 use ring::digest;
 
-use super::{Denial, Reason};
+use super::{Denial, Reason, depth};
 
 /// The longest text that is planned, in bytes.
 pub(super) const MAX_TEXT: usize = 1 << 20;
@@ -54,6 +54,7 @@ pub(super) fn split(text: &str) -> Result<Vec<Arc<str>>, Denial> {
     if tree.len() == 1 {
         return Ok(vec![text.into()]);
     }
+    bounded(tree.len())?;
     let piece = |statement: &nodes::RawStmt| {
         let start = usize::try_from(statement.stmt_location).ok()?;
         // A length of 0 means up to the end.
@@ -79,7 +80,36 @@ pub(super) fn split(text: &str) -> Result<Vec<Arc<str>>, Denial> {
 
 /// Splits a message into canonical statements.
 pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
-    parsed(text)?.iter().map(canonical).collect()
+    let tree = parsed(text)?;
+    bounded(tree.len())?;
+    let utility = tree
+        .iter()
+        .any(|statement| query_of(statement.stmt()).is_none());
+    if utility && text.len() > MAX_UTILITY {
+        return Err(Denial::new(
+            Reason::TooComplex,
+            format!(
+                "a message of {} bytes that is not all queries is too large (limit {MAX_UTILITY})",
+                text.len()
+            ),
+        )
+        .hint("send the statements one by one"));
+    }
+    tree.iter().map(canonical).collect()
+}
+
+/// Statements that one message may hold.
+const STATEMENTS: usize = 1000;
+
+fn bounded(statements: usize) -> Result<(), Denial> {
+    match statements <= STATEMENTS {
+        true => Ok(()),
+        false => Err(Denial::new(
+            Reason::TooComplex,
+            format!("{statements} statements in one message are too many (limit {STATEMENTS})"),
+        )
+        .hint("send them one by one, or load rows with COPY")),
+    }
 }
 
 /// The grammar's printing of one statement of our own making.
@@ -112,12 +142,13 @@ fn parsed(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
 }
 
 fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
-    let printed = if says_only(statement.stmt()) {
-        let marked = mark_only(statement);
-        deparse(&*marked).map_err(|error| syntax(&error))?
-    } else {
-        deparse(statement).map_err(|error| syntax(&error))?
-    };
+    // Nothing may go down the tree before its depth is known.
+    let only = says_only(statement.stmt())?;
+    let printed = match only {
+        true => deparse(&*mark_only(statement)?),
+        false => deparse(statement),
+    }
+    .map_err(|error| syntax(&error))?;
     let text = printed.as_str().to_owned();
     let tree = parse(&text).map_err(|error| syntax(&error))?.into_inner();
     if tree.len() != 1 {
@@ -129,17 +160,22 @@ fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
     Ok(Canonical { text, tree })
 }
 
+/// The longest statement that holds no query, in bytes: its depth is not
+/// measured, but cannot exceed its length.
+const MAX_UTILITY: usize = 64 << 10;
+
 /// Whether a query, or the query inside COPY, DECLARE …, says ONLY somewhere.
-fn says_only(node: Node<'_>) -> bool {
+fn says_only(node: Node<'_>) -> Result<bool, Denial> {
     let mut only = false;
     if let Some(query) = query_of(node) {
-        walk::walk(query, |node| {
+        depth::walk(query, |node| {
             if let Node::RangeVar(relation) = node {
                 only |= !relation.inh;
             }
-        });
+        })
+        .map_err(|depth::TooDeep| Denial::too_deep())?;
     }
-    only
+    Ok(only)
 }
 
 /// The query a statement consists of or wraps.
@@ -159,22 +195,41 @@ pub(super) fn query_of(node: Node<'_>) -> Option<Node<'_>> {
     }
 }
 
-fn mark_only(statement: &nodes::RawStmt) -> Owned<nodes::RawStmt> {
-    make::owned(|memory| {
+fn mark_only(statement: &nodes::RawStmt) -> Result<Owned<nodes::RawStmt>, Denial> {
+    let ctes = cte_names(statement.stmt())?;
+    Ok(make::owned(|memory| {
         let mut copy = memory.make_unique(statement);
-        let mut marker = Marker { memory };
+        let mut marker = Marker { memory, ctes };
         pg_raw_parse::transform::Transform::transform_raw_stmt(&mut marker, copy.as_mut());
         copy
-    })
+    }))
 }
 
 struct Marker<'mem> {
     memory: make::MemoryToken<'mem>,
+    ctes: Vec<String>,
+}
+
+/// The names of common table expressions anywhere in a statement.
+fn cte_names(node: Node<'_>) -> Result<Vec<String>, Denial> {
+    let mut names = Vec::new();
+    if let Some(query) = query_of(node) {
+        depth::walk(query, |node| {
+            if let Node::CommonTableExpr(cte) = node {
+                names.extend(cte.ctename().map(str::to_owned));
+            }
+        })
+        .map_err(|depth::TooDeep| Denial::too_deep())?;
+    }
+    Ok(names)
 }
 
 impl<'mem> pg_raw_parse::transform::Transform<'mem> for Marker<'mem> {
     fn transform_range_var<'mutref>(&mut self, mut node: nodes::RangeVarMut<'mem, 'mutref>) {
-        if !node.inh {
+        // What may be the name of a common table expression keeps the keyword.
+        let bare = node.schemaname().is_none();
+        let named = |name: &str| self.ctes.iter().any(|cte| cte == name);
+        if !node.inh && !(bare && node.relname().is_some_and(named)) {
             let marked = format!("{ONLY_MARK}{}", node.schemaname().unwrap_or_default());
             node.set_schemaname(Some(self.memory.copy_string(&marked)));
             node.set_inh(true);
@@ -191,8 +246,7 @@ fn syntax(error: &pg_raw_parse::Error) -> Denial {
         || text.contains("memory exhausted")
         || text.contains("too large")
     {
-        return Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
-            .hint("split it, or use a temporary table for the inner part");
+        return Denial::too_deep();
     }
     Denial::new(Reason::Syntax, text.to_owned())
 }

@@ -11,11 +11,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, deparse, make, nodes};
 
 use crate::catalog::TypeClass;
 
+use super::depth;
 use super::names::quote;
 
 /// A column reference that certainly means a column of a relation named in the
@@ -49,14 +49,17 @@ pub(super) fn comparable(class: TypeClass) -> bool {
     }
 }
 
+/// The class of a column, if its caller sees it in clear.
+pub(super) type Open<'o> = &'o dyn Fn(usize, &str) -> Option<TypeClass>;
+
 /// The copies that may go inside, by the relation's byte.
 pub(super) fn conditions(
     query: Node<'_>,
     bound: &Bound,
-    open: &dyn Fn(usize, &str) -> bool,
+    open: Open<'_>,
 ) -> HashMap<usize, Vec<String>> {
     let mut found: HashMap<usize, Vec<String>> = HashMap::new();
-    let mut visit = |node: Node<'_>| {
+    let visit = |node: Node<'_>| {
         if let Node::SelectStmt(select) = node {
             for condition in conjuncts(select.where_clause()) {
                 if let Some((site, text)) = copy(condition, bound, open) {
@@ -65,11 +68,8 @@ pub(super) fn conditions(
             }
         }
     };
-    visit(query);
-    walk_manual::<()>(query, |node| {
-        visit(node);
-        Recurse::yes()
-    });
+    // The statement has been walked before, and was not too deep.
+    let _ = depth::walk(query, visit);
     found
 }
 
@@ -83,11 +83,7 @@ fn conjuncts(condition: Node<'_>) -> Vec<Node<'_>> {
     }
 }
 
-fn copy(
-    condition: Node<'_>,
-    bound: &Bound,
-    open: &dyn Fn(usize, &str) -> bool,
-) -> Option<(usize, String)> {
+fn copy(condition: Node<'_>, bound: &Bound, open: Open<'_>) -> Option<(usize, String)> {
     let Node::A_Expr(expression) = condition else {
         return None;
     };
@@ -96,14 +92,12 @@ fn copy(
         return None;
     };
     let (site, name) = bound.get(&usize::try_from(column.location).ok()?)?;
-    if !open(*site, name) {
-        return None;
-    }
+    let class = open(*site, name).filter(|class| comparable(*class))?;
     let column = quote(name);
     let compare = |operator: &str, value: Node<'_>| {
         Some(format!(
             "{column} OPERATOR(pg_catalog.{operator}) {}",
-            constant(value)?
+            constant(value, class)?
         ))
     };
     let text = match (expression.kind, expression.rexpr()) {
@@ -130,15 +124,21 @@ fn operator(expression: &nodes::A_Expr) -> Option<&str> {
     }
 }
 
-/// The text of a constant or parameter, by the grammar's own printing.
-fn constant(node: Node<'_>) -> Option<String> {
-    let plain = |node: Node<'_>| match node {
-        Node::A_Const(value) => !value.isnull,
-        Node::ParamRef(_) => true,
-        _ => false,
-    };
+/// The text of a constant or parameter, by the grammar's own printing; none
+/// where comparing it with a column of that class could convert either of them
+/// at run time. A conversion can raise, and would do so on hidden rows.
+fn constant(node: Node<'_>, class: TypeClass) -> Option<String> {
+    let plain = |node: Node<'_>| matches!(node, Node::A_Const(value) if !value.isnull);
     let servable = match node {
-        Node::TypeCast(cast) => plain(cast.arg()) && built_in(cast.type_name()),
+        // A constant's cast is done before anything runs, once its type is the
+        // column's.
+        Node::TypeCast(cast) => plain(cast.arg()) && of_class(cast.type_name(), class),
+        // A parameter has a type of the client's choosing: where one that Postgres
+        // would compare at all might be converted, it stays outside.
+        Node::ParamRef(_) => !matches!(
+            class,
+            TypeClass::Numeric | TypeClass::Float4 | TypeClass::Float8
+        ),
         other => plain(other),
     };
     if !servable {
@@ -158,8 +158,11 @@ fn constant(node: Node<'_>) -> Option<String> {
         .map(|text| format!("({text})"))
 }
 
-fn built_in(name: Option<&nodes::TypeName>) -> bool {
-    let Some(name) = name else { return false };
+/// Whether a type's name means the class, so that nothing is converted.
+fn of_class(name: Option<&nodes::TypeName>, class: TypeClass) -> bool {
+    let Some(name) = name.filter(|name| name.array_bounds().is_empty()) else {
+        return false;
+    };
     let mut parts = name
         .names()
         .iter()
@@ -168,20 +171,18 @@ fn built_in(name: Option<&nodes::TypeName>) -> bool {
         (Some("pg_catalog"), Some(last)) | (Some(last), None) => last,
         _ => return false,
     };
-    matches!(
-        last,
-        "bool"
-            | "date"
-            | "float4"
-            | "float8"
-            | "int2"
-            | "int4"
-            | "int8"
-            | "numeric"
-            | "text"
-            | "timestamp"
-            | "timestamptz"
-            | "uuid"
-            | "varchar"
-    )
+    match class {
+        TypeClass::Text => matches!(last, "text" | "varchar"),
+        TypeClass::Int2 | TypeClass::Int4 | TypeClass::Int8 => {
+            matches!(last, "int2" | "int4" | "int8")
+        }
+        TypeClass::Numeric => last == "numeric",
+        TypeClass::Float4 | TypeClass::Float8 => matches!(last, "float4" | "float8"),
+        TypeClass::Bool => last == "bool",
+        TypeClass::Date => last == "date",
+        TypeClass::Timestamp => last == "timestamp",
+        TypeClass::Timestamptz => last == "timestamptz",
+        TypeClass::Uuid => last == "uuid",
+        _ => false,
+    }
 }

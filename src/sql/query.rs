@@ -82,6 +82,7 @@ fn govern_nested(
             format!("syntax `{unknown}` is not served"),
         )
     })?;
+    bounded(&surveyed)?;
     if surveyed.into {
         return Err(
             Denial::new(Reason::Unsupported, "SELECT INTO is not served")
@@ -261,6 +262,24 @@ fn reach(
     Ok(reached)
 }
 
+/// What one statement may hold: planning must not keep a thread from others.
+fn bounded(surveyed: &Survey) -> Result<(), Denial> {
+    let counts = [
+        ("relations", surveyed.relations.len(), 500),
+        ("column references", surveyed.columns.len(), 20_000),
+        ("calls", surveyed.functions.len(), 20_000),
+        ("field selections", surveyed.fields.len(), 1_000),
+    ];
+    match counts.into_iter().find(|(_, count, limit)| count > limit) {
+        None => Ok(()),
+        Some((what, count, limit)) => Err(Denial::new(
+            Reason::TooComplex,
+            format!("statement has {count} {what}, too many to plan (limit {limit})"),
+        )
+        .hint("split the statement")),
+    }
+}
+
 /// Writes the scans, now that it is known what the statement uses.
 fn settle(
     reached: &mut [Reached],
@@ -270,6 +289,7 @@ fn settle(
     decided: &mut Decided,
 ) -> Result<(), Denial> {
     let inside = inside(reached, canonical, reading);
+    let nothing = BTreeSet::new();
     for one in reached.iter_mut() {
         let Some(access) = &one.access else { continue };
         let wants = Wants {
@@ -279,7 +299,10 @@ fn settle(
                 .sample
                 .and_then(|(start, end)| canonical.text.get(start..end)),
             inside: inside.get(&one.site.start).map_or(&[], Vec::as_slice),
-            used: reading.uses.get(&one.site.start),
+            used: match reading.uncertain {
+                true => None,
+                false => Some(reading.uses.get(&one.site.start).unwrap_or(&nothing)),
+            },
         };
         let text = match &one.standing {
             Standing::Governed => scan::table(&one.relation, access, wants)?,
@@ -310,22 +333,14 @@ fn inside(
         return HashMap::new();
     };
     let open = |site: usize, name: &str| {
-        reached
-            .iter()
-            .filter(fenced)
-            .find(|one| one.site.start == site)
-            .is_some_and(|one| {
-                let columns = one
-                    .relation
-                    .columns
-                    .iter()
-                    .zip(one.access.iter().flat_map(|access| &access.columns));
-                columns
-                    .filter(|(column, _)| &*column.name == name)
-                    .any(|(column, access)| {
-                        access.treatment.is_clear() && pushdown::comparable(column.class)
-                    })
-            })
+        let mut sites = reached.iter().filter(fenced);
+        let one = sites.find(|one| one.site.start == site)?;
+        let accesses = one.access.iter().flat_map(|access| &access.columns);
+        let mut columns = one.relation.columns.iter().zip(accesses);
+        columns
+            .find(|(column, _)| &*column.name == name)
+            .filter(|(_, access)| access.treatment.is_clear())
+            .map(|(column, _)| column.class)
     };
     pushdown::conditions(query, &reading.bound, &open)
 }
@@ -841,7 +856,8 @@ fn attributes(
         .filter(|site| site.parts.len() > 1)
         .filter(|site| !reading.is_some_and(|reading| reading.certain.contains(&site.start)))
         .filter_map(|site| site.parts.last());
-    for name in uncertain.chain(&surveyed.fields) {
+    let names: BTreeSet<&String> = uncertain.chain(&surveyed.fields).collect();
+    for name in names {
         if context.catalog.functions.contains_key(name.as_str()) {
             functions::allow(
                 &FunctionSite {

@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::{
     Delete, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Join,
-    JoinConstraint, JoinOperator, ObjectName, OrderByExpr, OutputClause, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor, TableObject,
-    TableWithJoins, UpdateTableFromKind, Visit, Visitor, With,
+    JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, OutputClause, Query, Select,
+    SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement, TableAlias, TableFactor,
+    TableObject, TableWithJoins, UpdateTableFromKind, Visit, Visitor, With,
 };
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
@@ -39,6 +39,8 @@ pub(super) struct Reading {
     /// References to a column of a relation named in the same SELECT, and to
     /// nothing else.
     pub(super) bound: super::pushdown::Bound,
+    /// A reference could not be told: whatever it means must be there.
+    pub(super) uncertain: bool,
     /// References that certainly mean a column, so never a function in
     /// attribute notation.
     pub(super) certain: BTreeSet<usize>,
@@ -69,6 +71,7 @@ impl Reading {
                 .into_iter()
                 .map(|(at, (site, name))| (at + by, (site + by, name)))
                 .collect(),
+            uncertain: self.uncertain,
             certain: self.certain.into_iter().map(|at| at + by).collect(),
         }
     }
@@ -84,7 +87,10 @@ pub(super) enum Unread {
 }
 
 /// Nested expressions sqlparser may enter before it gives up.
-const DEPTH: usize = 400;
+const DEPTH: usize = 1000;
+
+/// Columns that every table has and no scan lists by itself.
+const SYSTEM: &[&str] = &["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
 
 /// Reads one canonical statement.
 pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Reading, Unread> {
@@ -446,6 +452,11 @@ impl Reader<'_> {
                 return;
             }
         }
+        if SYSTEM.contains(&name) {
+            return;
+        }
+        let output = |scope: &Scope| scope.outputs.iter().any(|output| output == name);
+        self.found.uncertain |= !self.scopes.last().is_some_and(output);
     }
 
     /// `refname.column` or `refname.*`; whether the column is certainly one.
@@ -625,12 +636,22 @@ impl Reader<'_> {
     }
 
     fn nested(&mut self, factor: &TableFactor) -> Flow {
-        match factor {
-            TableFactor::NestedJoin {
-                table_with_joins, ..
-            } => self.joins(std::slice::from_ref(table_with_joins)),
-            _ => ControlFlow::Continue(()),
+        let TableFactor::NestedJoin {
+            table_with_joins,
+            alias,
+        } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        let inner = std::slice::from_ref(&**table_with_joins);
+        if alias.is_some() {
+            // Its columns are named through the alias, in an order of its own.
+            match self.items(inner, 0) {
+                Ok(items) => items.iter().for_each(|item| self.touch_all(item)),
+                Err(unread) => return ControlFlow::Break(unread),
+            }
         }
+        self.joins(inner)
     }
 
     fn join(&mut self, join: &Join, left: &[Item], right: &[Item]) -> Flow {
@@ -659,9 +680,16 @@ impl Reader<'_> {
                 named(left).intersection(&named(right)).cloned().collect()
             }
         };
+        let all = || left.iter().chain(right);
         for name in &names {
-            for item in left.iter().chain(right) {
+            for item in all() {
                 self.touch(item, name);
+            }
+        }
+        if matches!(constraint, JoinConstraint::Natural) && all().any(|item| item.columns.is_none())
+        {
+            for item in all() {
+                self.touch_all(item);
             }
         }
         ControlFlow::Continue(())
@@ -788,15 +816,21 @@ impl Visitor for Reader<'_> {
         self.wildcards(&select.projection)
     }
 
-    fn pre_visit_order_by_expr(&mut self, order: &OrderByExpr) -> Flow {
-        if let Expr::Identifier(name) = &order.expr
-            && self
-                .scopes
-                .last()
-                .is_some_and(|scope| scope.outputs.contains(&name.value))
-            && let Some(start) = self.start(name)
-        {
-            self.output_names.insert(start);
+    /// Of a query: within OVER or an aggregate, a name is never an output's.
+    fn pre_visit_order_by(&mut self, order: &OrderBy) -> Flow {
+        let OrderByKind::Expressions(all) = &order.kind else {
+            return stop("ORDER BY ALL");
+        };
+        for order in all {
+            if let Expr::Identifier(name) = &order.expr
+                && self
+                    .scopes
+                    .last()
+                    .is_some_and(|scope| scope.outputs.contains(&name.value))
+                && let Some(start) = self.start(name)
+            {
+                self.output_names.insert(start);
+            }
         }
         ControlFlow::Continue(())
     }

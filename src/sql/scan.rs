@@ -26,8 +26,8 @@ pub(super) struct Wants<'w> {
     pub(super) sample: Option<&'w str>,
     /// Conditions of the client's that may run inside the fence.
     pub(super) inside: &'w [String],
-    /// The columns that the statement uses; of the others only name and type
-    /// matter, so their masks are left out.
+    /// The columns that the statement uses, if that is certain; of the others only
+    /// name and type matter, so their masks are left out.
     pub(super) used: Option<&'w BTreeSet<String>>,
 }
 
@@ -73,7 +73,7 @@ fn build(
         .iter()
         .zip(&access.columns)
         .filter_map(|(column, access)| {
-            let used = wants.used.is_some_and(|used| used.contains(&*column.name));
+            let used = wants.used.is_none_or(|used| used.contains(&*column.name));
             output(column, access, used)
         })
         .collect();

@@ -54,7 +54,6 @@ const FREE: &[&str] = &[
     "geqo_selection_bias",
     "geqo_threshold",
     "gin_fuzzy_search_limit",
-    "hash_mem_multiplier",
     "idle_in_transaction_session_timeout",
     "idle_session_timeout",
     "intervalstyle",
@@ -68,8 +67,6 @@ const FREE: &[&str] = &[
     "lc_numeric",
     "lc_time",
     "lock_timeout",
-    "logical_decoding_work_mem",
-    "maintenance_work_mem",
     "max_parallel_workers_per_gather",
     "min_parallel_index_scan_size",
     "min_parallel_table_scan_size",
@@ -85,17 +82,13 @@ const FREE: &[&str] = &[
     "tcp_keepalives_count",
     "tcp_keepalives_idle",
     "tcp_keepalives_interval",
-    "temp_buffers",
     "timezone",
     "timezone_abbreviations",
     "transaction_deferrable",
     "transaction_isolation",
-    "transform_null_equals",
     "vacuum_cost_delay",
-    "work_mem",
     "xmlbinary",
     "xmloption",
-    "client_min_messages",
     "row_security",
 ];
 
@@ -128,6 +121,15 @@ pub fn settable(name: &str, value: Option<&str>, rights: &Rights) -> Result<(), 
         ) => Ok(()),
         ("default_transaction_read_only" | "transaction_read_only", _) => writable(rights),
         ("statement_timeout", value) => timeout(value, rights),
+        // Below notice, the server shows the statements that it was sent.
+        ("client_min_messages", None | Some("notice" | "warning" | "error")) => Ok(()),
+        ("client_min_messages", Some(_)) => Err(Denial::new(
+            Reason::Setting,
+            "client_min_messages below notice is not served: it shows what was sent upstream",
+        )
+        .hint("set it to notice, warning or error")),
+        ("work_mem", None) => Ok(()),
+        ("work_mem", Some(value)) => memory(value),
         (name, _) if FREE.contains(&name) => Ok(()),
         (name, _) => Err(Denial::new(
             Reason::Policy,
@@ -168,6 +170,32 @@ fn timeout(value: Option<&str>, rights: &Rights) -> Result<(), Denial> {
             )
             .hint(format!("set it to between 1 and {limit} ms"))),
         },
+    }
+}
+
+/// The most that work_mem may be set to, in kB.
+const WORK_MEM: u64 = 1 << 20;
+
+fn memory(text: &str) -> Result<(), Denial> {
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
+    let asked = text.split_at_checked(digits).and_then(|(number, unit)| {
+        let factor = match unit.trim() {
+            "" | "kb" => 1,
+            "mb" => 1 << 10,
+            "gb" => 1 << 20,
+            _ => return None,
+        };
+        number.parse::<u64>().ok()?.checked_mul(factor)
+    });
+    match asked {
+        Some(asked) if asked <= WORK_MEM => Ok(()),
+        _ => Err(Denial::new(
+            Reason::Setting,
+            format!("work_mem `{text}` is more than the proxy lets a session take"),
+        )
+        .hint("set it to at most 1GB")),
     }
 }
 

@@ -9,7 +9,7 @@ use pg_raw_parse::{Node, nodes};
 use crate::policy::Action;
 
 use super::canonical::{self, Canonical};
-use super::names::{name_end, qualified, quote};
+use super::names::{name_end, parenthesis_end, qualified, quote};
 use super::query::{Governed, govern};
 use super::splice::{Edit, apply};
 use super::survey::{survey_expressions, unknown};
@@ -271,7 +271,7 @@ fn copy(
     let probe = copy_as_query(relation, copy, context)?;
     let governed = govern(&probe, context)?;
     if !copy.is_from && governed.governed {
-        let options = options(canonical)?;
+        let options = options(canonical, relation)?;
         let text = format!("COPY ({}) TO STDOUT{options}", governed.text);
         return refereed(
             Kind::Copy,
@@ -372,15 +372,14 @@ fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
     }
 }
 
-/// ` WITH (…)` of a canonical COPY … TO STDOUT.
-fn options(canonical: &Canonical) -> Result<&str, Denial> {
-    // In the grammar's printing nothing but the options can follow, and no
-    // option's value can hold this text unquoted; a name or a value that does
-    // makes the split wrong, which the referee then refuses.
-    canonical
-        .text
-        .rsplit_once(" TO STDOUT")
-        .map(|(_, options)| options)
+/// ` WITH (…)` of a canonical COPY of a relation TO STDOUT: what follows its
+/// name and columns.
+fn options<'c>(canonical: &'c Canonical, relation: &nodes::RangeVar) -> Result<&'c str, Denial> {
+    let text = &canonical.text;
+    let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
+    name_end(text, start)
+        .map(|end| parenthesis_end(text, end).unwrap_or(end))
+        .and_then(|end| text.get(end..)?.trim_start().strip_prefix("TO STDOUT"))
         .ok_or_else(|| Denial::new(Reason::Unsupported, "COPY without STDOUT is not served"))
 }
 

@@ -12,6 +12,11 @@ use std::ops::ControlFlow;
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{ConstValue, Node, list::NodeList, nodes};
 
+use super::depth::{Ground, TooDeep};
+
+/// Terms that one AND or OR may join.
+const TERMS: usize = 5000;
+
 /// In which role a relation is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -120,6 +125,7 @@ pub(super) fn survey(statement: Node<'_>, is_scan: IsScan<'_>) -> Result<Survey,
     let mut walk = Walk {
         found: Survey::default(),
         is_scan,
+        ground: Ground::here(),
     };
     walk.statement(
         statement,
@@ -136,6 +142,7 @@ pub(super) fn survey_expressions(list: &NodeList) -> Result<Survey, Unknown> {
     let mut walk = Walk {
         found: Survey::default(),
         is_scan: &|_| false,
+        ground: Ground::here(),
     };
     let scope = Scope {
         outer: None,
@@ -150,6 +157,7 @@ pub(super) fn survey_expressions(list: &NodeList) -> Result<Survey, Unknown> {
 struct Walk<'s> {
     found: Survey,
     is_scan: IsScan<'s>,
+    ground: Ground,
 }
 
 impl Walk<'_> {
@@ -213,6 +221,9 @@ impl Walk<'_> {
         scope: &Scope<'_>,
         target: Option<i32>,
     ) -> Result<Recurse, Unknown> {
+        self.ground
+            .check()
+            .map_err(|TooDeep| Unknown("nested too deeply".into()))?;
         match node {
             Node::SelectStmt(_)
             | Node::InsertStmt(_)
@@ -263,6 +274,11 @@ impl Walk<'_> {
                 self.found.fields.extend(fields.map(str::to_owned));
                 Ok(Recurse::Yes)
             }
+            // A flat list here is a tree as deep as it is long to sqlparser.
+            Node::BoolExpr(terms) if terms.args().len() > TERMS => {
+                Err(Unknown(format!("a condition of more than {TERMS} terms")))
+            }
+            Node::BoolExpr(_) => Ok(Recurse::Yes),
             Node::FuncCall(call) => {
                 self.function(call)?;
                 Ok(Recurse::Yes)
@@ -287,7 +303,6 @@ impl Walk<'_> {
             | Node::A_Indices(_)
             | Node::Alias(_)
             | Node::BitString(_)
-            | Node::BoolExpr(_)
             | Node::Boolean(_)
             | Node::BooleanTest(_)
             | Node::CaseExpr(_)

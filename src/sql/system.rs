@@ -147,16 +147,20 @@ pub(super) fn standing(
         }
         ("information_schema", _) => Ok(Standing::Clear),
         ("pg_catalog", "pg_attribute") => {
-            let hidden = hidden(context);
-            let filter = (!hidden.is_empty()).then(|| {
-                let pairs: Vec<String> = hidden
-                    .iter()
-                    .map(|(oid, number)| format!("({oid}, {number})"))
-                    .collect();
-                format!("(attrelid, attnum) NOT IN ({})", pairs.join(", "))
-            });
+            let pairs: Vec<String> = hidden(context)
+                .iter()
+                .map(|(oid, number)| format!("({oid}, {number})"))
+                .collect();
+            let filter = (!pairs.is_empty())
+                .then(|| format!("(attrelid, attnum) NOT IN ({})", pairs.join(", ")));
             scan(relation, filter.as_deref(), named).map(Standing::Scan)
         }
+        // Their definitions name columns.
+        ("pg_catalog", "pg_index") => names_columns(relation, context, named, "indrelid", "indkey"),
+        ("pg_catalog", "pg_constraint") => {
+            names_columns(relation, context, named, "conrelid", "conkey")
+        }
+        ("pg_catalog", "pg_indexes") if !hidden(context).is_empty() => Ok(Standing::Expand),
         ("pg_catalog", name) if BLANKED.iter().any(|(of, _, _)| *of == name) => {
             scan(relation, None, named).map(Standing::Scan)
         }
@@ -169,6 +173,27 @@ pub(super) fn standing(
         }
         _ => Err(refused(relation)),
     }
+}
+
+/// A catalog whose rows are about some columns of a relation: those about a
+/// hidden one are left out.
+fn names_columns(
+    relation: &Relation,
+    context: &Context<'_>,
+    named: &[&str],
+    of: &str,
+    columns: &str,
+) -> Result<Standing, Denial> {
+    let about: Vec<String> = hidden(context)
+        .iter()
+        .map(|(oid, number)| {
+            format!("({of} = {oid} AND {number}::pg_catalog.int2 = ANY ({columns}::pg_catalog.int2[])) IS NOT TRUE")
+        })
+        .collect();
+    if about.is_empty() {
+        return Ok(Standing::Clear);
+    }
+    scan(relation, Some(&about.join(" AND ")), named).map(Standing::Scan)
 }
 
 /// Statistics views show estimates of values: for those who see the values.
