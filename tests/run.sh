@@ -52,7 +52,7 @@ cargo test --locked
 [ -z "$quick" ] || exit 0
 
 step documentation
-RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
+RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items --quiet
 
 step "licences, sources and bans"
 if ! cargo deny --version >/dev/null 2>&1; then

@@ -10,6 +10,7 @@ mod proxy;
 mod screen;
 mod tour;
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -74,15 +75,22 @@ impl Demo {
     /// Runs it until the tour, or whoever watches it, is done.
     pub(super) fn run(&self) -> Result<(), Box<dyn std::error::Error>> {
         let runtime = super::serve::runtime()?;
-        let outcome = runtime.block_on(async {
-            // Registered before anything is started, so that no signal is missed.
-            let interrupted = interrupted()?;
-            tokio::select! {
-                outcome = demo(self) => outcome,
-                () = interrupted => Ok(()),
-            }
-        });
-        Ok(outcome?)
+        Ok(runtime.block_on(self.show())?)
+    }
+
+    async fn show(&self) -> Result<(), DemoError> {
+        // Registered before anything is started, so that no signal is missed.
+        let mut interrupted = std::pin::pin!(interrupted()?);
+        let (server, proxy) = tokio::select! {
+            ready = demo(self) => ready?,
+            () = &mut interrupted => return Ok(()),
+        };
+        if !self.once {
+            interrupted.await;
+        }
+        proxy.stop().await;
+        drop(server);
+        Ok(())
     }
 }
 
@@ -99,7 +107,8 @@ fn interrupted() -> Result<impl Future<Output = ()>, std::io::Error> {
     })
 }
 
-async fn demo(args: &Demo) -> Result<(), DemoError> {
+/// Everything up to serving.
+async fn demo(args: &Demo) -> Result<(Server, Proxy), DemoError> {
     let began = Instant::now();
     let screen = Screen::new(args.json);
     let installation = postgres::find(args.postgres.as_deref())?;
@@ -113,7 +122,7 @@ async fn demo(args: &Demo) -> Result<(), DemoError> {
     screen.progress("");
 
     if args.json {
-        println!("{}", proxy.describe(&server, &password));
+        writeln!(std::io::stdout(), "{}", proxy.describe(&server, &password))?;
     } else {
         screen.title(&format!(
             "pgveil demo: Postgres {} with 100,000 customers, ready in {:.1} s",
@@ -122,12 +131,8 @@ async fn demo(args: &Demo) -> Result<(), DemoError> {
         ));
         tour::run(&screen, &server, &proxy).await?;
     }
-    if !args.once {
-        if !args.json {
-            screen.farewell(&proxy);
-        }
-        std::future::pending::<()>().await;
+    if !args.once && !args.json {
+        screen.farewell(&proxy);
     }
-    proxy.stop().await;
-    Ok(())
+    Ok((server, proxy))
 }

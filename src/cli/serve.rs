@@ -72,7 +72,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
 }
 
 /// Logs to standard error. `PGVEIL_LOG` filters by module, as `RUST_LOG` would.
-fn log(log: &config::Log) {
+pub(crate) fn log(log: &config::Log) {
     let filter = EnvFilter::builder()
         .with_default_directive(log.level.into())
         .with_env_var("PGVEIL_LOG")

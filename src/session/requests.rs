@@ -1,7 +1,8 @@
 //! Client to upstream: reads messages, has them decided on, and sends what may
 //! run.
 //!
-//! Knows nothing about answers beyond what the [`Pipeline`] says. Invariant: a
+//! Knows nothing about answers beyond what the [`super::pipeline::Pipeline`] says.
+//! Invariant: a
 //! message is put in the queue in the order in which it is sent, and none whose
 //! meaning hangs on an answer that is not yet in is decided before it is.
 

@@ -288,6 +288,14 @@ fn stumble(text: &str, token: &str) -> Option<usize> {
     text.match_indices(token)
         .take(PLACES)
         .map(|(at, token)| (at, at + token.len()))
+        // A part of a longer word is another token.
+        .filter(|&(at, end)| {
+            let word = |c: char| c.is_alphanumeric() || c == '_';
+            let before = text.get(..at).and_then(|text| text.chars().next_back());
+            let after = text.get(end..).and_then(|text| text.chars().next());
+            !(before.is_some_and(word) && token.starts_with(word))
+                && !(after.is_some_and(word) && token.ends_with(word))
+        })
         .find(|&(at, end)| {
             text.get(..at).is_some_and(goes_on) && !text.get(..end).is_some_and(goes_on)
         })

@@ -84,6 +84,7 @@ impl Proxy {
 
         let serve = |error: Box<dyn std::error::Error + Send + Sync>| ProxyError::Serve(error);
         let config = Config::load(&file).map_err(|error| serve(error.into()))?;
+        serve::log(&config.log);
         let records = config.audit.file.clone();
         let running = serve::start(config)
             .await

@@ -2,14 +2,25 @@
 //!
 //! Knows nothing about what it shows.
 
-use std::io::{IsTerminal, Write};
+use std::io::{IsTerminal, Write as _};
 
 use super::PERSONAS;
 use super::client::Answer;
 use super::proxy::Proxy;
 
-/// The widest a cell gets; what is longer ends in an ellipsis.
-const CELL: usize = 42;
+/// The widest a cell gets, and one of the last column; what is longer ends in
+/// an ellipsis.
+const CELL: usize = 26;
+const LAST: usize = 44;
+
+/// As println!, but whoever stops reading (`| head`) is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(super) use say;
 
 /// Where the demo prints.
 pub(super) struct Screen {
@@ -69,33 +80,37 @@ impl Screen {
 
     /// The headline.
     pub(super) fn title(&self, text: &str) {
-        println!("{}", self.paint(Ink::Strong, text));
+        say!("{}", self.paint(Ink::Strong, text));
     }
 
     /// A chapter of the tour.
     pub(super) fn chapter(&self, number: usize, text: &str) {
         let heading = format!("{number}. {text}");
-        println!("\n{}", self.paint(Ink::Strong, &heading));
+        say!("\n{}", self.paint(Ink::Strong, &heading));
     }
 
     /// A statement as it was sent, with who sent it.
     pub(super) fn statement(&self, who: Option<&str>, sql: &str) {
         let who = who.map(|who| format!("{who}=> ")).unwrap_or_default();
-        println!("   {}{sql}", self.paint(Ink::Name, &who));
+        let margin = " ".repeat(who.len());
+        let sql = sql.replace('\n', &format!("\n   {margin}"));
+        say!("   {}{sql}", self.paint(Ink::Name, &who));
     }
 
     /// A line of text.
     pub(super) fn line(&self, ink: Ink, text: &str) {
-        println!("   {}", self.paint(ink, text));
+        say!("   {}", self.paint(ink, text));
     }
 
     /// Names and texts in two columns.
     pub(super) fn pairs<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, String)>) {
         let pairs: Vec<_> = pairs.into_iter().collect();
         let width = pairs.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let margin = format!("\n     {:width$}", "");
         for (name, text) in pairs {
             let name = format!("{name:width$}");
-            println!("   {}  {text}", self.paint(Ink::Name, &name));
+            let text = text.replace('\n', &margin);
+            say!("   {}  {text}", self.paint(Ink::Name, &name));
         }
     }
 
@@ -104,10 +119,17 @@ impl Screen {
         let Some((_, first)) = answers.first() else {
             return;
         };
+        let clipped = |row: &[Option<String>]| -> Vec<String> {
+            let last = row.len().saturating_sub(1);
+            row.iter()
+                .enumerate()
+                .map(|(at, cell)| clip(cell.as_deref(), if at == last { LAST } else { CELL }))
+                .collect()
+        };
         let mut widths: Vec<usize> = first.columns.iter().map(|name| name.len()).collect();
         for row in answers.iter().flat_map(|(_, answer)| &answer.rows) {
-            for (width, cell) in widths.iter_mut().zip(row) {
-                *width = (*width).max(clip(cell).chars().count());
+            for (width, cell) in widths.iter_mut().zip(clipped(row)) {
+                *width = (*width).max(cell.chars().count());
             }
         }
         let margin = answers.iter().map(|(who, _)| who.len()).max().unwrap_or(0);
@@ -120,20 +142,21 @@ impl Screen {
             cells.join("  ").trim_end().to_owned()
         };
         let heading = spread(first.columns.clone());
-        println!("   {:margin$}  {}", "", self.paint(Ink::Faint, &heading));
+        let gap = if margin == 0 { "" } else { "  " };
+        say!("   {:margin$}{gap}{}", "", self.paint(Ink::Faint, &heading));
         for (who, answer) in answers {
-            let mut who = format!("{who:margin$}");
+            let mut who = format!("{who:margin$}{gap}");
             for row in &answer.rows {
-                let row = spread(row.iter().map(clip).collect());
-                println!("   {}  {row}", self.paint(Ink::Name, &who));
-                who = " ".repeat(margin);
+                let row = spread(clipped(row));
+                say!("   {}{row}", self.paint(Ink::Name, &who));
+                who = " ".repeat(margin + gap.len());
             }
         }
     }
 
     /// How to go on by hand.
     pub(super) fn farewell(&self, proxy: &Proxy) {
-        println!(
+        say!(
             "\n{}",
             self.paint(
                 Ink::Strong,
@@ -141,22 +164,22 @@ impl Screen {
             )
         );
         for (persona, dsn) in PERSONAS.iter().zip(proxy.dsns()) {
-            println!(
+            say!(
                 "   {}",
                 self.paint(Ink::Faint, &format!("# {}", persona.about))
             );
-            println!("   psql '{dsn}'");
+            say!("   psql '{dsn}'");
         }
-        println!("   {}", self.paint(Ink::Faint, "# the record"));
-        println!("   tail -f {}", proxy.records().display());
+        say!("   {}", self.paint(Ink::Faint, "# the record"));
+        say!("   tail -f {}", proxy.records().display());
     }
 }
 
 /// A cell as it is shown.
-fn clip(cell: &Option<String>) -> String {
-    let text = cell.as_deref().unwrap_or("NULL");
-    if text.chars().count() <= CELL {
+fn clip(cell: Option<&str>, width: usize) -> String {
+    let text = cell.unwrap_or("NULL");
+    if text.chars().count() <= width {
         return text.to_owned();
     }
-    text.chars().take(CELL - 1).chain(['…']).collect()
+    text.chars().take(width - 1).chain(['…']).collect()
 }

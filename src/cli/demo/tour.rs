@@ -14,7 +14,7 @@ use super::PERSONAS;
 use super::client::{Answer, Client, ClientError, Login};
 use super::postgres::{DATABASE, ROLE, Server};
 use super::proxy::Proxy;
-use super::screen::{Ink, Screen};
+use super::screen::{Ink, Screen, say};
 
 /// Why the tour did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +35,10 @@ pub(super) enum TourError {
 
 const THREE_WAYS: &str = "select id, email, phone, notes from customers order by id limit 2";
 const BLOCKED: &str = "select id, ssn from customers";
-const JOIN: &str = "select count(*) as orders, count(distinct c.email) as people, \
-                    min(c.region) as first, max(c.region) as last \
-                    from customers c join orders o on o.customer_email = c.email where o.id <= 2000";
+const JOIN: &str = "\
+select c.region, count(*) as orders, count(distinct c.email) as people
+from customers c join orders o on o.customer_email = c.email
+where o.id <= 2000 group by c.region";
 
 /// What has been tried on proxies that mask results by their column's name.
 const EVASIONS: [&str; 6] = [
@@ -92,7 +93,9 @@ pub(super) async fn run(screen: &Screen, server: &Server, proxy: &Proxy) -> Resu
             Ok(answer) if leaks(&answer, &secrets) => return Err(broken("analyst", sql)),
             Ok(answer) => screen.line(Ink::Good, &format!("  answered: {}", inline(&answer))),
             Err(ClientError::Refused { message, .. }) => {
-                screen.line(Ink::Bad, &format!("  refused: {message}"));
+                // The rule has been shown above; here it is about the way.
+                let what = message.split(": ").next().unwrap_or_default();
+                screen.line(Ink::Bad, &format!("  refused: {what}"));
             }
             Err(error) => return Err(TourError::Statement(sql.into(), error)),
         }
@@ -164,15 +167,19 @@ fn inline(answer: &Answer) -> String {
         .iter()
         .map(|cell| cell.as_deref().unwrap_or("NULL"))
         .collect();
-    format!("{} ({rows} rows)", cells.join(" | "))
+    let rows = if rows == 1 {
+        "1 row".into()
+    } else {
+        format!("{rows} rows")
+    };
+    format!("{} ({rows})", cells.join(" | "))
 }
 
 /// Looks into pg_stat_activity as the superuser.
 async fn tag(screen: &Screen, server: &Server) -> Result<(), TourError> {
     let sql = format!(
         "select application_name, \
-                substring(query from '/\\*pgveil.*') as comment, \
-                length(query) as length \
+                substring(query from '/\\*pgveil.*') as comment \
          from pg_stat_activity \
          where usename = '{ROLE}' and query like '%customers%' \
          order by query_start desc limit 1"
@@ -185,7 +192,10 @@ async fn tag(screen: &Screen, server: &Server) -> Result<(), TourError> {
     };
     screen.pairs([
         ("application_name", application),
-        ("statement", format!("… {comment}")),
+        (
+            "statement ends in",
+            comment.replace(",pgveil", ",\n  pgveil"),
+        ),
     ]);
     Ok(())
 }
@@ -247,7 +257,7 @@ fn summary(screen: &Screen, record: &Value) {
         Some(rows) => format!("{rows} rows"),
         None => text_at(record, "/sqlstate").to_owned(),
     };
-    println!(
+    say!(
         "   {} {} {} {}",
         time.get(11..19).unwrap_or(time),
         screen.paint(Ink::Name, &who),
