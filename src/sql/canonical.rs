@@ -293,8 +293,9 @@ fn stumble(text: &str, token: &str) -> Option<usize> {
             let word = |c: char| c.is_alphanumeric() || c == '_';
             let before = text.get(..at).and_then(|text| text.chars().next_back());
             let after = text.get(end..).and_then(|text| text.chars().next());
-            !(before.is_some_and(word) && token.starts_with(word))
-                && !(after.is_some_and(word) && token.ends_with(word))
+            let longer = before.is_some_and(word) && token.starts_with(word)
+                || after.is_some_and(word) && token.ends_with(word);
+            !longer
         })
         .find(|&(at, end)| {
             text.get(..at).is_some_and(goes_on) && !text.get(..end).is_some_and(goes_on)
