@@ -218,8 +218,6 @@ const HARMLESS: &[&str] = &[
     "pg_index_column_has_property",
     "pg_index_has_property",
     "pg_indexam_has_property",
-    "pg_input_error_info",
-    "pg_input_is_valid",
     "pg_options_to_table",
     "pg_partition_ancestors",
     "pg_partition_root",

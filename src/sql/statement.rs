@@ -454,6 +454,13 @@ fn relations_written(
 ) -> Result<Plan, Denial> {
     let list = match canonical.node() {
         Node::LockStmt(lock) => lock.relations(),
+        Node::TruncateStmt(truncate) if truncate.behavior == nodes::DropBehavior::DROP_CASCADE => {
+            return Err(Denial::new(
+                Reason::Unsupported,
+                "TRUNCATE … CASCADE is not served: it empties relations that it does not name",
+            )
+            .hint("name every relation to be emptied"));
+        }
         Node::TruncateStmt(truncate) => truncate.relations(),
         _ => return Err(Denial::new(Reason::Unsupported, "statement is not served")),
     };

@@ -141,7 +141,9 @@ pub(super) fn standing(
         }
         ("information_schema", name) if SHOWS_BODIES.contains(&name) => Ok(Standing::Expand),
         ("information_schema", name)
-            if name.starts_with("_pg_") || name.starts_with("user_mapping") =>
+            if name.starts_with("_pg_")
+                || name.starts_with("user_mapping")
+                || name.ends_with("_options") =>
         {
             Err(refused(relation))
         }
