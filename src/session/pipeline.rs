@@ -6,183 +6,25 @@
 //! answer belongs to the front of the queue; what a message changes takes hold
 //! when its answer arrives, never before.
 
+mod entry;
+mod run;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::authority::Sight;
-use super::names::{Change, Names, Portal, Prepared};
+pub(crate) use entry::{Entry, Expect};
+pub(crate) use run::{Assumed, Run};
+
+use super::names::Names;
 use super::settings::{Path, SearchPath};
-use crate::audit::Id;
-use crate::audit::record::Statement;
 use crate::error::Told;
 use crate::sql::Effect;
 use crate::upstream::frame::backend::Transaction;
+use run::unsettling;
 
 /// Entries that may wait for answers before no more is sent.
 pub(crate) const DEPTH: usize = 16_384;
-
-/// One execution of one statement.
-#[derive(Debug)]
-pub(crate) struct Run {
-    /// Where it is part of what was sent; otherwise its record gets one.
-    pub(crate) id: Option<Id>,
-    pub(crate) time: jiff::Timestamp,
-    pub(crate) began: Instant,
-    pub(crate) statement: Arc<Statement>,
-    pub(crate) effect: Effect,
-    pub(crate) change: Change,
-    pub(crate) sight: Arc<Sight>,
-    /// What names were taken to mean when this was decided on.
-    pub(crate) assumed: Vec<Assumed>,
-    /// The portal that counts its rows over several fetches.
-    pub(crate) portal: Option<Arc<Portal>>,
-    /// Rows and bytes so far.
-    pub(crate) rows: u64,
-    pub(crate) bytes: u64,
-    /// The code that the proxy ended it with.
-    pub(crate) ended: Option<&'static str>,
-}
-
-impl Run {
-    pub(crate) fn new(
-        statement: Arc<Statement>,
-        effect: Effect,
-        change: Change,
-        sight: Arc<Sight>,
-    ) -> Self {
-        Self {
-            id: None,
-            time: jiff::Timestamp::now(),
-            began: Instant::now(),
-            statement,
-            effect,
-            change,
-            sight,
-            assumed: Vec::new(),
-            portal: None,
-            rows: 0,
-            bytes: 0,
-            ended: None,
-        }
-    }
-
-    /// How many more rows it may return; `None` without a limit.
-    pub(crate) fn allowance(&self) -> Option<u64> {
-        let limit = self.sight.standing.limits.rows_per_query?;
-        let taken = match &self.portal {
-            Some(portal) => portal.rows.load(Ordering::Relaxed),
-            None => self.rows,
-        };
-        Some(limit.saturating_sub(taken))
-    }
-
-    /// Rows have passed.
-    pub(crate) fn count(&mut self, rows: u64) {
-        self.rows += rows;
-        if let Some(portal) = &self.portal {
-            portal.rows.fetch_add(rows, Ordering::Relaxed);
-        }
-    }
-}
-
-/// What a message was decided to mean by a name, before all earlier answers
-/// were in.
-#[derive(Debug)]
-pub(crate) enum Assumed {
-    Statement(Arc<str>, Arc<Prepared>),
-    Portal(Arc<str>, Arc<Portal>),
-}
-
-impl Assumed {
-    /// Whether the name means that now that they are in.
-    fn holds(&self, names: &Names) -> bool {
-        match self {
-            Self::Statement(name, assumed) => names
-                .statement(name)
-                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
-            Self::Portal(name, assumed) => names
-                .portal(name)
-                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
-        }
-    }
-}
-
-/// What a message is to be answered with.
-#[derive(Debug)]
-pub(crate) enum Expect {
-    /// Query: each statement's answer in turn, then ReadyForQuery.
-    Query(VecDeque<Run>),
-    /// ParseComplete; the run is recorded if it fails.
-    Parse(Box<Run>),
-    /// BindComplete
-    Bind(Box<Run>),
-    /// RowDescription or NoData
-    Describe(Box<Run>),
-    /// Rows, then CommandComplete, EmptyQueryResponse or PortalSuspended
-    Execute(Box<Run>),
-    /// CloseComplete
-    Close,
-    /// ReadyForQuery
-    Sync,
-    /// Nothing: where a COPY's data ended
-    CopyEnd,
-    /// The ErrorResponse of a message sent to fail, which this takes the place of
-    Denied(Told),
-    /// Nothing from upstream: this goes to the client when it is its turn
-    Local(Vec<u8>),
-    /// Nothing from upstream: the session ends when it is its turn
-    End(Told),
-}
-
-/// An entry of the queue.
-#[derive(Debug)]
-pub(crate) struct Entry {
-    pub(crate) expect: Expect,
-    /// What the names are once it is answered (a Query's runs have their own).
-    pub(crate) change: Change,
-    /// The client did not ask: its answer is swallowed.
-    pub(crate) hidden: bool,
-}
-
-impl From<Expect> for Entry {
-    fn from(expect: Expect) -> Self {
-        Self {
-            expect,
-            change: Change::None,
-            hidden: false,
-        }
-    }
-}
-
-impl Entry {
-    pub(crate) fn changing(self, change: Change) -> Self {
-        Self { change, ..self }
-    }
-
-    fn runs(&self) -> impl Iterator<Item = &Run> {
-        let (many, one) = match &self.expect {
-            Expect::Query(runs) => (Some(runs), None),
-            Expect::Execute(run) => (None, Some(&**run)),
-            _ => (None, None),
-        };
-        many.into_iter().flatten().chain(one)
-    }
-
-    /// All that it may change, in order.
-    fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.runs()
-            .map(|run| &run.change)
-            .chain([&self.change])
-            .filter(|change| !change.is_none())
-    }
-}
-
-/// A reason that the next statement must wait for answers.
-fn unsettling(run: &Run) -> bool {
-    SearchPath::concerns(&run.effect) || run.effect == Effect::Ddl
-}
 
 /// The state both directions share.
 #[derive(Debug)]

@@ -1,0 +1,105 @@
+//! Records of what was executed, and what a client hears last.
+//!
+//! Knows nothing about where records go.
+
+use tokio::io::AsyncWrite;
+
+use super::Answers;
+use crate::audit::record::{Execution, What};
+use crate::audit::{Event, Id};
+use crate::error::{SqlState, Told};
+use crate::session::pipeline::Run;
+use crate::session::{End, Session};
+
+/// Records kept back until the next ReadyForQuery at most.
+const RECORDS: usize = 64;
+
+impl Session {
+    /// Makes a record of an execution that is over.
+    pub(super) async fn record<W>(
+        &self,
+        run: Run,
+        rows: u64,
+        state: Option<&str>,
+        answers: &mut Answers<W>,
+    ) {
+        if run.effect == crate::sql::Effect::Empty {
+            return;
+        }
+        answers.records.push(execution(run, rows, state));
+        if answers.records.len() >= RECORDS {
+            self.keep(answers).await;
+        }
+    }
+
+    /// Hands over the records made; while the log fails, it refuses statements
+    /// by itself.
+    pub(super) async fn keep<W>(&self, answers: &mut Answers<W>) {
+        if !answers.records.is_empty() {
+            let _ = self.shared.log.append_all(&answers.records).await;
+            answers.records.clear();
+        }
+    }
+
+    /// What the client hears last.
+    pub(in crate::session) async fn last_words<W: AsyncWrite + Unpin>(
+        &self,
+        end: &End,
+        answers: &mut Answers<W>,
+    ) {
+        // Within a message, it would be taken for a part of that.
+        if self.pipeline().terminated || answers.writing || answers.open {
+            return;
+        }
+        match end {
+            End::Told(told) => told.encode(&mut answers.out),
+            // Where upstream said why, that has been passed on.
+            End::Upstream(_) if !answers.fatal => upstream_gone().encode(&mut answers.out),
+            End::Upstream(_) => {}
+            End::Client(_) | End::Terminated => return,
+        }
+        // The client may be gone as well.
+        let _ = answers.flush().await;
+    }
+
+    /// Records what was sent and never answered.
+    pub(in crate::session) async fn leftovers<W>(&self, end: &End, answers: &mut Answers<W>) {
+        let state = match end {
+            End::Upstream(_) => SqlState::CONNECTION_FAILURE.0,
+            // What a cancelled statement fails with, whether it heard or not.
+            _ => "57014",
+        };
+        let unanswered = self.pipeline().unanswered();
+        for run in unanswered {
+            let rows = run.rows;
+            answers.records.push(execution(run, rows, Some(state)));
+        }
+        self.keep(answers).await;
+    }
+}
+
+fn execution(run: Run, rows: u64, state: Option<&str>) -> Event {
+    let state = run.ended.or(state).unwrap_or("00000");
+    Event {
+        id: run.id.unwrap_or_else(Id::next),
+        time: run.time,
+        who: Some(run.sight.who.clone()),
+        what: What::Statement(Box::new(Execution {
+            statement: run.statement,
+            decision: "allow",
+            policy: run.sight.standing.policy.clone(),
+            sqlstate: state.to_owned(),
+            rows,
+            bytes: run.bytes,
+            duration: run.began.elapsed(),
+        })),
+    }
+}
+
+fn upstream_gone() -> Told {
+    Told::fatal(
+        SqlState::CONNECTION_FAILURE,
+        "the connection to the upstream database was lost",
+    )
+    .hint("whether the last statement took effect is not known; connect again and check")
+}

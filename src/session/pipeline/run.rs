@@ -1,0 +1,105 @@
+//! One execution of one statement, from when it is decided on to its record.
+//!
+//! Knows nothing about the queue that it waits in.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::audit::Id;
+use crate::audit::record::Statement;
+use crate::session::authority::Sight;
+use crate::session::names::{Change, Names, Portal, Prepared};
+use crate::session::settings::SearchPath;
+use crate::sql::Effect;
+
+/// One execution of one statement.
+#[derive(Debug)]
+pub(crate) struct Run {
+    /// Where it is part of what was sent; otherwise its record gets one.
+    pub(crate) id: Option<Id>,
+    pub(crate) time: jiff::Timestamp,
+    pub(crate) began: Instant,
+    pub(crate) statement: Arc<Statement>,
+    pub(crate) effect: Effect,
+    pub(crate) change: Change,
+    pub(crate) sight: Arc<Sight>,
+    /// What names were taken to mean when this was decided on.
+    pub(crate) assumed: Vec<Assumed>,
+    /// The portal that counts its rows over several fetches.
+    pub(crate) portal: Option<Arc<Portal>>,
+    /// Rows and bytes so far.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// The code that the proxy ended it with.
+    pub(crate) ended: Option<&'static str>,
+}
+
+impl Run {
+    pub(crate) fn new(
+        statement: Arc<Statement>,
+        effect: Effect,
+        change: Change,
+        sight: Arc<Sight>,
+    ) -> Self {
+        Self {
+            id: None,
+            time: jiff::Timestamp::now(),
+            began: Instant::now(),
+            statement,
+            effect,
+            change,
+            sight,
+            assumed: Vec::new(),
+            portal: None,
+            rows: 0,
+            bytes: 0,
+            ended: None,
+        }
+    }
+
+    /// How many more rows it may return; `None` without a limit.
+    pub(crate) fn allowance(&self) -> Option<u64> {
+        let limit = self.sight.standing.limits.rows_per_query?;
+        let taken = match &self.portal {
+            Some(portal) => portal.rows.load(Ordering::Relaxed),
+            None => self.rows,
+        };
+        Some(limit.saturating_sub(taken))
+    }
+
+    /// Rows have passed.
+    pub(crate) fn count(&mut self, rows: u64) {
+        self.rows += rows;
+        if let Some(portal) = &self.portal {
+            portal.rows.fetch_add(rows, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What a message was decided to mean by a name, before all earlier answers
+/// were in.
+#[derive(Debug)]
+pub(crate) enum Assumed {
+    Statement(Arc<str>, Arc<Prepared>),
+    Portal(Arc<str>, Arc<Portal>),
+}
+
+impl Assumed {
+    /// Whether the name means that now that they are in.
+    pub(super) fn holds(&self, names: &Names) -> bool {
+        match self {
+            Self::Statement(name, assumed) => names
+                .statement(name)
+                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
+            Self::Portal(name, assumed) => names
+                .portal(name)
+                .is_some_and(|found| Arc::ptr_eq(found, assumed)),
+        }
+    }
+}
+
+/// A reason that the next statement must wait for answers.
+pub(super) fn unsettling(run: &Run) -> bool {
+    SearchPath::concerns(&run.effect) || run.effect == Effect::Ddl
+}

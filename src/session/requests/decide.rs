@@ -1,0 +1,256 @@
+//! Has each statement decided on, once all is in that it hangs on.
+//!
+//! Knows nothing about how it is sent. Invariant: none whose meaning hangs on an
+//! answer that is not yet in is decided before it is.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::RuntimeFlavor;
+
+use super::Requests;
+use super::deny::{Refused, no_grant};
+use crate::audit::Who;
+use crate::error::Tell;
+use crate::session::End;
+use crate::session::authority::{Decided, Sight};
+use crate::sql::{Denial, Effect, Reason, Scope};
+
+/// One statement of a message, decided.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// What goes upstream, and how the record shows it.
+    pub(in crate::session) decided: Decided,
+    /// What it does to the session.
+    pub(in crate::session) effect: Effect,
+    /// The client's text of this one statement.
+    pub(in crate::session) source: Arc<str>,
+    /// Where its names were looked up.
+    pub(in crate::session) scope: Scope,
+}
+
+/// Why a message goes no further.
+pub(in crate::session) enum Stop {
+    /// It is refused.
+    Refused(Refused),
+    /// The session ends.
+    End(End),
+}
+
+impl From<Refused> for Stop {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused)
+    }
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl<R, W> Requests<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Decides each statement of a text, once all is in that it hangs on.
+    pub(in crate::session) async fn decide(&mut self, text: &Arc<str>) -> Result<Vec<Step>, Stop> {
+        self.prepare().await?;
+        let scope = self.session.pipeline().path().effective();
+        let (mut told, mut tries) = (self.plan(text, &scope), 0);
+        // A name may be newer than the catalog.
+        while let Err(denial) = &told
+            && tries == 0
+            && matches!(denial.tell().state.0, "42P01" | "42883")
+        {
+            tries += 1;
+            let seen = self.sight.catalog.epoch;
+            let session = self.session;
+            self.flush().await?;
+            session
+                .dataset
+                .refresh(seen, None, &session.shared.log)
+                .await;
+            self.look()?;
+            if self.sight.catalog.epoch == seen {
+                break;
+            }
+            told = self.plan(text, &scope);
+        }
+        Ok(told.map_err(Refused::from)?)
+    }
+
+    /// Waits until nothing in flight can change what the next statement means,
+    /// and looks at what may be done now.
+    pub(in crate::session) async fn prepare(&mut self) -> Result<(), Stop> {
+        let session = self.session;
+        if let Err(error) = session.shared.log.ready().await {
+            return Err(Refused::from(error.tell()).into());
+        }
+        if !session.pipeline().is_settled() {
+            self.settle().await?;
+        }
+        let stale = session.pipeline().stale_catalog.take();
+        if stale.is_some() {
+            self.flush().await?;
+            session.dataset.refresh(0, stale, &session.shared.log).await;
+        }
+        self.look()?;
+        if self.sight.standing.nothing {
+            return Err(Refused::from(no_grant(&session.dataset.name)).into());
+        }
+        Ok(())
+    }
+
+    /// Renews what decisions rest on, where anything of it has changed.
+    fn look(&mut self) -> Result<(), Refused> {
+        let session = self.session;
+        let now = jiff::Timestamp::now();
+        let epoch = session.shared.authority.epoch();
+        let catalog = session.dataset.catalog();
+        let application = session.pipeline().application.clone();
+        let old = &self.sight;
+        let standing_holds =
+            old.epoch == epoch && old.standing.valid_until.is_none_or(|until| now < until);
+        let who_holds = old.who.application == application;
+        if standing_holds && who_holds && Arc::ptr_eq(&old.catalog, &catalog) {
+            return Ok(());
+        }
+        let standing = match standing_holds {
+            true => old.standing.clone(),
+            false => session.shared.authority.standing(
+                &old.standing.principal,
+                &session.dataset.name,
+                now,
+            )?,
+        };
+        let who = match standing_holds && who_holds {
+            true => old.who.clone(),
+            false => Arc::new(Who {
+                principal: (&standing.principal).into(),
+                application,
+                ..Who::clone(&old.who)
+            }),
+        };
+        self.sight = Arc::new(Sight::new(
+            standing,
+            catalog,
+            session.dataset.name.clone(),
+            who,
+            epoch,
+        ));
+        Ok(())
+    }
+
+    pub(in crate::session) fn plan(
+        &self,
+        text: &Arc<str>,
+        scope: &Scope,
+    ) -> Result<Vec<Step>, Denial> {
+        apart(text.len(), || self.planned(text, scope))
+    }
+
+    fn planned(&self, text: &Arc<str>, scope: &Scope) -> Result<Vec<Step>, Denial> {
+        let authority = &self.session.shared.authority;
+        let whole = authority.decide(text, &self.sight, scope);
+        let one_by_one = match &whole {
+            Ok(decided) => {
+                decided.len() > 1 && decided.iter().any(|it| carries_on(&it.plan.effect))
+            }
+            Err(_) => true,
+        };
+        if !one_by_one {
+            let whole = whole?;
+            if whole.is_empty() {
+                let empty = Decided::from(crate::sql::empty());
+                return Ok(vec![self.step(&empty, text, scope)]);
+            }
+            return Ok(whole
+                .iter()
+                .map(|decided| self.step(decided, text, scope))
+                .collect());
+        }
+        let sources = authority.statements(text)?;
+        if sources.len() < 2 {
+            return Err(whole.err().unwrap_or_else(unsplit));
+        }
+        // Each statement in the light of those before it.
+        let mut paths = self.session.pipeline().path().clone();
+        let mut steps = Vec::with_capacity(sources.len());
+        for source in sources {
+            let scope = paths.effective();
+            for decided in authority.decide(&source, &self.sight, &scope)?.iter() {
+                paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
+                steps.push(self.step(decided, &source, &scope));
+            }
+        }
+        Ok(steps)
+    }
+
+    fn step(&self, decided: &Decided, source: &Arc<str>, scope: &Scope) -> Step {
+        let mut step = Step {
+            decided: decided.clone(),
+            effect: decided.plan.effect.clone(),
+            source: source.clone(),
+            scope: scope.clone(),
+        };
+        // What a client calls itself stands behind who it is.
+        if let Effect::ApplicationName(Some(claim)) = &step.effect {
+            let name = self.session.tag.application_name(Some(claim));
+            step.decided.plan = self.session.shared.authority.application_name(&name);
+        }
+        step
+    }
+}
+
+/// A text this long can take a while to plan: other sessions' tasks are moved off
+/// the thread first.
+const LONG: usize = 8 << 10;
+
+fn apart<T>(length: usize, work: impl FnOnce() -> T) -> T {
+    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) if length > LONG => tokio::task::block_in_place(work),
+        _ => work(),
+    }
+}
+
+/// Whether a later statement of the same message may mean something else, or
+/// whether this one's own text will be needed again.
+fn carries_on(effect: &Effect) -> bool {
+    match effect {
+        Effect::None
+        | Effect::Empty
+        | Effect::Begin
+        | Effect::Savepoint(_)
+        | Effect::ApplicationName(_)
+        | Effect::Execute(_)
+        | Effect::Deallocate(_)
+        | Effect::Fetch(_)
+        | Effect::CloseCursor(_)
+        | Effect::Ddl => false,
+        Effect::SearchPath { .. }
+        | Effect::CreateTemporary(_)
+        | Effect::DropTemporary(_)
+        | Effect::ResetAll
+        | Effect::DiscardAll
+        | Effect::Commit
+        | Effect::Rollback
+        | Effect::RollbackTo(_)
+        | Effect::Release(_)
+        | Effect::Prepare(_)
+        | Effect::Declare(_) => true,
+    }
+}
+
+fn unsplit() -> Denial {
+    Denial {
+        reason: Reason::Unsupported,
+        message: "the message could not be split into its statements".into(),
+        position: None,
+        hint: Some("send them one by one".into()),
+        touched: Vec::new(),
+        normalized: None,
+    }
+}

@@ -1,0 +1,220 @@
+//! Refusals: what the client hears, in the place where it belongs, and what the
+//! record says.
+//!
+//! Knows nothing about why. Invariant: a refusal never closes the connection,
+//! unless it is FATAL.
+
+use std::sync::atomic::Ordering;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use super::Requests;
+use super::read::SQL;
+use crate::audit::Event;
+use crate::audit::record::{Refusal, What};
+use crate::error::{Severity, SqlState, Tell, Told};
+use crate::session::End;
+use crate::session::pipeline::Expect;
+use crate::sql::{Denial, Reason};
+use crate::upstream::frame::body::Malformed;
+use crate::upstream::frame::frontend::{Execute, put_execute, put_sync};
+use crate::wire;
+
+/// A refusal: what the client hears, and what the record says.
+#[derive(Debug)]
+pub(in crate::session) struct Refused {
+    pub(in crate::session) told: Told,
+    refusal: Option<Box<Refusal>>,
+}
+
+impl From<Told> for Refused {
+    fn from(told: Told) -> Self {
+        Self {
+            told,
+            refusal: None,
+        }
+    }
+}
+
+impl From<Denial> for Refused {
+    fn from(denial: Denial) -> Self {
+        let told = denial.tell();
+        // Postgres's grammar quotes what it stumbles on; a setting's value is
+        // a literal. Neither belongs into a record.
+        let quotes = matches!(denial.reason, Reason::Syntax | Reason::Setting);
+        let refusal = Refusal {
+            decision: "deny",
+            sqlstate: told.state.0,
+            reason: match told.state {
+                SqlState::INSUFFICIENT_PRIVILEGE => "policy",
+                SqlState::FEATURE_NOT_SUPPORTED => "unsupported",
+                SqlState::SYNTAX_ERROR => "syntax",
+                SqlState::INVALID_PARAMETER_VALUE => "setting",
+                SqlState::STATEMENT_TOO_COMPLEX => "too complex",
+                _ => "unknown name",
+            },
+            message: (!quotes).then(|| denial.message.clone()),
+            normalized: denial.normalized,
+            relations: denial.touched,
+            policy: Default::default(),
+        };
+        Self {
+            told,
+            refusal: Some(Box::new(refusal)),
+        }
+    }
+}
+
+impl<R, W> Requests<'_, R, W>
+where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin,
+{
+    /// Text that is not UTF-8 is a statement's fault; anything else leaves no
+    /// doubt that this client does not speak the protocol.
+    pub(in crate::session) async fn malformed(
+        &mut self,
+        tag: u8,
+        malformed: Malformed,
+        whole: bool,
+    ) -> Result<(), End> {
+        match malformed {
+            Malformed::Encoding => self.deny(not_text().into(), whole).await,
+            _ => Err(violation(format!("{malformed} (`{}`)", tag.escape_ascii()))),
+        }
+    }
+
+    /// Refuses a message in its place. `whole`: it is answered by
+    /// ReadyForQuery, as Query is; otherwise Sync will be.
+    ///
+    /// Where upstream is doing nothing, we answer. Otherwise upstream gets a
+    /// message that fails in the place of this one, and its error is replaced:
+    /// so what the failure does to the transaction and to what follows is
+    /// Postgres's own doing.
+    pub(in crate::session) async fn deny(
+        &mut self,
+        refused: Refused,
+        whole: bool,
+    ) -> Result<(), End> {
+        let Refused { told, refusal } = refused;
+        if self.session.pipeline().skipping {
+            return Ok(());
+        }
+        let refusal = refusal.unwrap_or_else(|| {
+            Box::new(Refusal {
+                decision: "deny",
+                sqlstate: told.state.0,
+                reason: "protocol",
+                message: Some(told.message.to_string()),
+                normalized: None,
+                relations: Vec::new(),
+                policy: Default::default(),
+            })
+        });
+        self.note(*refusal).await;
+        if told.severity == Severity::Fatal {
+            return Err(End::Told(told));
+        }
+        if whole && self.session.pipeline().unsynced {
+            // Only upstream knows whether it would skip this message.
+            self.settle().await?;
+        }
+        let mut pipeline = self.session.pipeline();
+        if pipeline.skipping {
+            return Ok(());
+        }
+        if pipeline.is_quiescent() {
+            let mut bytes = Vec::new();
+            told.encode(&mut bytes);
+            if whole {
+                let ready = wire::ReadyForQuery::new(wire::TransactionStatus::Idle);
+                wire::put(&mut bytes, &ready);
+            }
+            pipeline.skipping = !whole;
+            pipeline.push(Expect::Local(bytes).into());
+            drop(pipeline);
+            self.session.ours.notify_one();
+            return Ok(());
+        }
+        pipeline.push(Expect::Denied(told).into());
+        pipeline.unsynced = !whole;
+        if whole {
+            pipeline.push(Expect::Sync.into());
+        }
+        self.session.canceller.busy.store(true, Ordering::Release);
+        drop(pipeline);
+        let ghost = Execute {
+            portal: &self.session.ghost,
+            max_rows: 0,
+        };
+        // Its name is ours and has no NUL.
+        put_execute(&mut self.out, ghost).map_err(|_| unsendable())?;
+        if whole {
+            put_sync(&mut self.out);
+        }
+        Ok(())
+    }
+
+    async fn note(&self, refusal: Refusal) {
+        let refusal = Refusal {
+            policy: self.sight.standing.policy.clone(),
+            ..refusal
+        };
+        tracing::info!(
+            session = %self.sight.who.session, principal = %self.sight.who.principal.name,
+            sqlstate = refusal.sqlstate, reason = refusal.reason, "refused"
+        );
+        let what = What::Denial(Box::new(refusal));
+        // It is refused in any case; if this fails, so is what comes next.
+        let _ = self
+            .session
+            .shared
+            .log
+            .append(&Event::now(Some(self.sight.who.clone()), what))
+            .await;
+    }
+}
+
+pub(super) fn too_long() -> Told {
+    Told::error(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!("the statement is longer than {} MiB", SQL >> 20),
+    )
+    .hint("pass long values as parameters, or by COPY")
+}
+
+fn not_text() -> Told {
+    Told::error(
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        "the statement is not valid UTF-8",
+    )
+    .hint("set client_encoding to UTF8 and send text in it")
+}
+
+pub(super) fn function_call() -> Told {
+    Told::error(
+        SqlState::FEATURE_NOT_SUPPORTED,
+        "the function call message is not served",
+    )
+    .hint("call the function by SELECT")
+}
+
+pub(in crate::session) fn no_grant(dataset: &str) -> Told {
+    Told::error(
+        SqlState::INSUFFICIENT_PRIVILEGE,
+        format!("no grant of yours names the dataset `{dataset}`"),
+    )
+    .hint("ask for a role that does")
+}
+
+pub(super) fn violation(what: String) -> End {
+    End::Told(Told::fatal(SqlState::PROTOCOL_VIOLATION, what))
+}
+
+/// What cannot be put into a message: a fault of the proxy itself.
+pub(in crate::session) fn unsendable() -> End {
+    End::Told(Told::fatal(
+        SqlState::INTERNAL_ERROR,
+        "a message to the upstream database could not be made",
+    ))
+}
