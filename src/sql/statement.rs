@@ -2,6 +2,11 @@
 //!
 //! Invariant: a statement kind that is not listed here is refused.
 
+mod copy;
+mod execute;
+mod kind;
+mod written;
+
 use std::sync::Arc;
 
 use pg_raw_parse::{Node, nodes};
@@ -9,103 +14,11 @@ use pg_raw_parse::{Node, nodes};
 use crate::policy::Action;
 
 use super::canonical::{self, Canonical};
-use super::names::{name_end, parenthesis_end, qualified, quote};
-use super::query::{Governed, govern, named_types, screened};
-use super::splice::{Edit, apply};
-use super::survey::{survey_expressions, type_name, unknown};
-use super::{Context, Denial, Effect, Plan, Reason, functions, referee, session, temporary};
+use super::query::{Governed, govern, named_types};
+use super::survey::{type_name, unknown};
+use super::{Context, Denial, Effect, Plan, Reason, referee, session, temporary};
 
-/// A statement's kind, as far as decisions differ.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Kind {
-    Select,
-    Insert,
-    Update,
-    Delete,
-    Merge,
-    Copy,
-    Declare,
-    Prepare,
-    Explain,
-    Execute,
-    Session,
-    Ddl,
-    Lock,
-    Truncate,
-    Notify,
-}
-
-impl Kind {
-    /// The kind of a statement; `None`: not served.
-    pub(super) fn of(node: Node<'_>) -> Option<Self> {
-        Some(match node {
-            Node::SelectStmt(_) => Self::Select,
-            Node::InsertStmt(_) => Self::Insert,
-            Node::UpdateStmt(_) => Self::Update,
-            Node::DeleteStmt(_) => Self::Delete,
-            Node::MergeStmt(_) => Self::Merge,
-            Node::CopyStmt(_) => Self::Copy,
-            Node::DeclareCursorStmt(_) => Self::Declare,
-            Node::PrepareStmt(_) => Self::Prepare,
-            Node::ExplainStmt(_) => Self::Explain,
-            Node::ExecuteStmt(_) => Self::Execute,
-            Node::LockStmt(_) => Self::Lock,
-            Node::TruncateStmt(_) => Self::Truncate,
-            Node::ListenStmt(_) | Node::UnlistenStmt(_) | Node::NotifyStmt(_) => Self::Notify,
-            Node::TransactionStmt(_)
-            | Node::VariableSetStmt(_)
-            | Node::VariableShowStmt(_)
-            | Node::DiscardStmt(_)
-            | Node::DeallocateStmt(_)
-            | Node::FetchStmt(_)
-            | Node::ClosePortalStmt(_)
-            | Node::ConstraintsSetStmt(_) => Self::Session,
-            Node::AlterDomainStmt(_)
-            | Node::AlterEnumStmt(_)
-            | Node::AlterObjectSchemaStmt(_)
-            | Node::AlterOwnerStmt(_)
-            | Node::AlterSeqStmt(_)
-            | Node::AlterTableStmt(_)
-            | Node::CommentStmt(_)
-            | Node::CompositeTypeStmt(_)
-            | Node::CreateDomainStmt(_)
-            | Node::CreateEnumStmt(_)
-            | Node::CreateSchemaStmt(_)
-            | Node::CreateSeqStmt(_)
-            | Node::CreateStmt(_)
-            | Node::CreateTableAsStmt(_)
-            | Node::DropStmt(_)
-            | Node::IndexStmt(_)
-            | Node::RefreshMatViewStmt(_)
-            | Node::RenameStmt(_)
-            | Node::VacuumStmt(_)
-            | Node::ViewStmt(_) => Self::Ddl,
-            // DO, CALL, functions, rules, roles, grants, extensions, LOAD,
-            // CHECKPOINT, ALTER SYSTEM … and whatever a later grammar adds.
-            _ => return None,
-        })
-    }
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Select => "SELECT",
-            Self::Insert => "INSERT",
-            Self::Update => "UPDATE",
-            Self::Delete => "DELETE",
-            Self::Merge => "MERGE",
-            Self::Copy => "COPY",
-            Self::Declare => "DECLARE CURSOR",
-            Self::Prepare => "PREPARE",
-            Self::Explain => "EXPLAIN",
-            Self::Execute => "EXECUTE",
-            Self::Session => "SESSION",
-            Self::Ddl => "DDL",
-            Self::Lock => "LOCK TABLE",
-            Self::Truncate => "TRUNCATE TABLE",
-            Self::Notify => "NOTIFY",
-        }
-    }
-}
+pub(super) use kind::Kind;
 
 /// Decides one statement.
 pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
@@ -131,7 +44,7 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
 fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
     let plain = |effect, action| plan(kind.label(), canonical.text.as_str().into(), effect, action);
     match canonical.node() {
-        Node::CopyStmt(copy) => self::copy(copy, canonical, context),
+        Node::CopyStmt(copy) => copy::copy(copy, canonical, context),
         Node::DeclareCursorStmt(declare) => {
             let name = owned(declare.portalname());
             query(kind, canonical, context, Effect::Declare(name))
@@ -143,10 +56,10 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             query(kind, canonical, context, Effect::Prepare(name))
         }
         Node::ExplainStmt(explain) => self::explain(explain, canonical, context),
-        Node::ExecuteStmt(execute) => self::execute(execute, canonical, context),
+        Node::ExecuteStmt(execute) => execute::execute(execute, canonical, context),
         // Ends what LISTEN began, if anything: pools send it with every return.
         Node::UnlistenStmt(_) => Ok(plain(Effect::None, None)),
-        Node::LockStmt(_) | Node::TruncateStmt(_) => relations_written(kind, canonical, context),
+        Node::LockStmt(_) | Node::TruncateStmt(_) => written::relations(kind, canonical, context),
         _ => match kind {
             Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
                 query(kind, canonical, context, Effect::None)
@@ -254,137 +167,6 @@ pub(super) fn refereed(
     })
 }
 
-fn copy(
-    copy: &nodes::CopyStmt,
-    canonical: &Canonical,
-    context: &Context<'_>,
-) -> Result<Plan, Denial> {
-    if copy.filename().is_some() || copy.is_program {
-        return Err(Denial::new(
-            Reason::Unsupported,
-            "COPY with a file or program of the server is not served",
-        )
-        .hint("use COPY … TO STDOUT or FROM STDIN (psql: \\copy)"));
-    }
-    let Some(relation) = copy.relation() else {
-        return query(Kind::Copy, canonical, context, Effect::None);
-    };
-    // COPY t TO is the query it stands for; COPY t FROM is like an INSERT.
-    let probe = copy_as_query(relation, copy, context)?;
-    let governed = govern(&probe, context)?;
-    if !copy.is_from && governed.governed {
-        let options = options(canonical, relation)?;
-        let text = format!("COPY ({}) TO STDOUT{options}", governed.text);
-        return refereed(
-            Kind::Copy,
-            Governed { text, ..governed },
-            context,
-            Effect::None,
-        );
-    }
-    // Otherwise only the name changes: to the relation's full name.
-    let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
-    let end = name_end(&canonical.text, start).ok_or_else(|| {
-        Denial::new(
-            Reason::Referee,
-            "a name is not where the grammar says it is",
-        )
-    })?;
-    let names = if copy.is_from {
-        &governed.decided.targets
-    } else {
-        &governed.decided.clear
-    };
-    let Some((schema, name)) = names.iter().next() else {
-        return Err(Denial::new(Reason::Referee, "COPY names no relation"));
-    };
-    let text = apply(
-        &canonical.text,
-        vec![Edit {
-            start,
-            end,
-            text: qualified(schema, name),
-        }],
-    )
-    .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
-    refereed(
-        Kind::Copy,
-        Governed {
-            text,
-            writes: copy.is_from,
-            ..governed
-        },
-        context,
-        Effect::None,
-    )
-}
-
-/// The statement whose rules COPY of a relation follows.
-fn copy_as_query(
-    relation: &nodes::RangeVar,
-    copy: &nodes::CopyStmt,
-    context: &Context<'_>,
-) -> Result<Canonical, Denial> {
-    let name = match (relation.schemaname(), relation.relname()) {
-        (Some(schema), Some(name)) => qualified(schema, name),
-        (None, Some(name)) => quote(name),
-        (_, None) => return Err(Denial::new(Reason::Unsupported, "COPY names no relation")),
-    };
-    let listed: Vec<String> = copy
-        .attlist()
-        .iter()
-        .filter_map(Node::as_str)
-        .map(quote)
-        .collect();
-    if copy.is_from {
-        let filter = copy.where_clause();
-        if !matches!(filter, Node::None) {
-            return Err(
-                Denial::new(Reason::Unsupported, "COPY FROM with WHERE is not served")
-                    .hint("load into a table of your own and filter with INSERT … SELECT"),
-            );
-        }
-        return Canonical::one(&format!("INSERT INTO {name} DEFAULT VALUES"));
-    }
-    let columns = match listed.is_empty() {
-        false => listed.join(", "),
-        true => everything(relation, context),
-    };
-    Canonical::one(&format!("SELECT {columns} FROM ONLY {name}"))
-}
-
-/// What COPY takes of a relation when no column is named: all but generated
-/// ones, which is `*` almost always.
-fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
-    let found = super::names::lookup(
-        context.catalog,
-        &context.scope.search_path,
-        relation.schemaname(),
-        relation.relname().unwrap_or_default(),
-    );
-    match found {
-        Some(found) if found.columns.iter().any(|column| column.generated) => found
-            .columns
-            .iter()
-            .filter(|column| !column.generated)
-            .map(|column| quote(&column.name))
-            .collect::<Vec<_>>()
-            .join(", "),
-        _ => "*".to_owned(),
-    }
-}
-
-/// ` WITH (…)` of a canonical COPY of a relation TO STDOUT: what follows its
-/// name and columns.
-fn options<'c>(canonical: &'c Canonical, relation: &nodes::RangeVar) -> Result<&'c str, Denial> {
-    let text = &canonical.text;
-    let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
-    name_end(text, start)
-        .map(|end| parenthesis_end(text, end).unwrap_or(end))
-        .and_then(|end| text.get(end..)?.trim_start().strip_prefix("TO STDOUT"))
-        .ok_or_else(|| Denial::new(Reason::Unsupported, "COPY without STDOUT is not served"))
-}
-
 fn explain(
     explain: &nodes::ExplainStmt,
     canonical: &Canonical,
@@ -403,101 +185,5 @@ fn explain(
     Ok(Plan {
         action: Some(Action::Explain),
         ..plan
-    })
-}
-
-fn execute(
-    execute: &nodes::ExecuteStmt,
-    canonical: &Canonical,
-    context: &Context<'_>,
-) -> Result<Plan, Denial> {
-    let found = survey_expressions(execute.params()).map_err(|unknown| {
-        Denial::new(
-            Reason::Unsupported,
-            format!("syntax `{unknown}` is not served"),
-        )
-    })?;
-    if !found.relations.is_empty() || !found.columns.is_empty() {
-        return Err(Denial::new(
-            Reason::Unsupported,
-            "a parameter of EXECUTE cannot refer to a relation",
-        ));
-    }
-    named_types(&found.types, context)?;
-    screened(&found, context)?;
-    let mut edits = Vec::new();
-    for site in &found.functions {
-        let schema = functions::allow(site, context)?;
-        if site.schema.is_none() {
-            edits.push(Edit {
-                start: site.start,
-                end: site.start,
-                text: functions::prefix(&schema),
-            });
-        }
-    }
-    let text = apply(&canonical.text, edits)
-        .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
-    Ok(plan(
-        "EXECUTE",
-        text.into(),
-        Effect::Execute(owned(execute.name())),
-        Some(Action::Read),
-    ))
-}
-
-/// LOCK TABLE and TRUNCATE: as a DELETE of each relation would be decided.
-fn relations_written(
-    kind: Kind,
-    canonical: &Canonical,
-    context: &Context<'_>,
-) -> Result<Plan, Denial> {
-    let list = match canonical.node() {
-        Node::LockStmt(lock) => lock.relations(),
-        Node::TruncateStmt(truncate) if truncate.behavior == nodes::DropBehavior::DROP_CASCADE => {
-            return Err(Denial::new(
-                Reason::Unsupported,
-                "TRUNCATE … CASCADE is not served: it empties relations that it does not name",
-            )
-            .hint("name every relation to be emptied"));
-        }
-        Node::TruncateStmt(truncate) => truncate.relations(),
-        _ => return Err(Denial::new(Reason::Unsupported, "statement is not served")),
-    };
-    let mut edits = Vec::new();
-    let mut touched = Vec::new();
-    for node in list {
-        let Node::RangeVar(relation) = node else {
-            return Err(Denial::new(
-                Reason::Unsupported,
-                "a relation that is not a name",
-            ));
-        };
-        let name = match (relation.schemaname(), relation.relname()) {
-            (Some(schema), Some(name)) => qualified(schema, name),
-            (_, name) => quote(name.unwrap_or_default()),
-        };
-        let governed = govern(&Canonical::one(&format!("DELETE FROM {name}"))?, context)?;
-        let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
-        let end = name_end(&canonical.text, start);
-        let target = governed.decided.targets.iter().next();
-        let (Some(end), Some((schema, name))) = (end, target) else {
-            return Err(Denial::new(
-                Reason::Referee,
-                "a name is not where the grammar says it is",
-            ));
-        };
-        edits.push(Edit {
-            start,
-            end,
-            text: qualified(schema, name),
-        });
-        touched.extend(governed.touched);
-    }
-    let text = apply(&canonical.text, edits)
-        .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
-    Ok(Plan {
-        touched,
-        ..plan(kind.label(), text.into(), Effect::None, Some(Action::Write))
     })
 }

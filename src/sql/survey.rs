@@ -1,22 +1,19 @@
 //! What Postgres's own grammar sees in a statement: relations, columns,
 //! functions and operators, and at which bytes.
 //!
-//! Knows nothing about policy or the catalog. Invariant: a node that this walk
-//! does not know is refused, never skipped. The walk underneath is Postgres's
-//! `raw_expression_tree_walker`, which covers what can stand in SELECT, INSERT,
-//! UPDATE, DELETE and MERGE; utility statements are entered by hand.
+//! Knows nothing about policy or the catalog. Invariant: a node that the walk
+//! does not know is refused, never skipped.
+
+mod argument;
+mod walk;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
-use pg_raw_parse::walk::{Recurse, walk_manual};
-use pg_raw_parse::{ConstValue, Node, list::NodeList, nodes};
+use pg_raw_parse::list::NodeList;
+use pg_raw_parse::{Node, nodes};
 
-use super::depth::{Ground, TooDeep};
-use super::settings;
-
-/// Terms that one AND or OR may join.
-const TERMS: usize = 5000;
+use super::depth::Ground;
+use walk::{Scope, Walk};
 
 /// In which role a relation is named.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,71 +112,10 @@ pub(super) struct Survey {
     pub(super) current_of: bool,
 }
 
-fn constant(node: Node<'_>) -> Option<&str> {
-    match node {
-        Node::A_Const(value) => match value.val() {
-            Some(ConstValue::String(text)) => Some(text),
-            _ => None,
-        },
-        _ => None,
-    }
-}
-
-fn is_parameter(node: Node<'_>) -> bool {
-    match node {
-        Node::ParamRef(_) => true,
-        Node::TypeCast(cast) => matches!(cast.arg(), Node::ParamRef(_)),
-        _ => false,
-    }
-}
-
-/// `pg_catalog.replace(pg_catalog.lower(…), own, screened)`, to the letter.
-fn is_screened(node: Node<'_>) -> bool {
-    let called = |node: Node<'_>, expected: &str| match node {
-        Node::FuncCall(call) => {
-            let mut name = call.funcname().iter().map(part);
-            let is = |found: Option<Result<String, Unknown>>, expected: &str| {
-                found.and_then(Result::ok).as_deref() == Some(expected)
-            };
-            is(name.next(), "pg_catalog") && is(name.next(), expected) && name.next().is_none()
-        }
-        _ => false,
-    };
-    let Node::FuncCall(call) = node else {
-        return false;
-    };
-    let mut arguments = call.args().iter();
-    let (Some(inner), Some(from), Some(to), None) = (
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-    ) else {
-        return false;
-    };
-    called(node, "replace")
-        && called(inner, "lower")
-        && constant(from) == Some(settings::OWN)
-        && constant(to) == Some(settings::NOT_OWN)
-}
-
 /// A construct that the survey does not know, by its name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Unknown(pub(super) String);
-
-/// Common table expressions in scope, innermost last.
-struct Scope<'p> {
-    outer: Option<&'p Scope<'p>>,
-    names: Vec<String>,
-}
-
-impl Scope<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.names.iter().any(|known| known == name)
-            || self.outer.is_some_and(|outer| outer.has(name))
-    }
-}
 
 /// Whether the walk should leave a subquery in FROM alone, because it is a scan
 /// that policy wrote.
@@ -219,325 +155,6 @@ pub(super) fn survey_expressions(list: &NodeList) -> Result<Survey, Unknown> {
     Ok(walk.found)
 }
 
-struct Walk<'s> {
-    found: Survey,
-    is_scan: IsScan<'s>,
-    ground: Ground,
-}
-
-impl Walk<'_> {
-    fn statement(&mut self, node: Node<'_>, scope: &Scope<'_>) -> Result<(), Unknown> {
-        let (with, target) = match node {
-            Node::SelectStmt(select) => (select.with_clause(), None),
-            Node::InsertStmt(insert) => (insert.with_clause(), insert.relation()),
-            Node::UpdateStmt(update) => (update.with_clause(), update.relation()),
-            Node::DeleteStmt(delete) => (delete.with_clause(), delete.relation()),
-            Node::MergeStmt(merge) => (merge.with_clause(), merge.relation()),
-            other => return Err(unknown(other)),
-        };
-        let mut inner = Scope {
-            outer: Some(scope),
-            names: Vec::new(),
-        };
-        if let Some(with) = with {
-            // Without RECURSIVE, an expression sees only those before it.
-            let name = |cte: &nodes::CommonTableExpr| cte.ctename().unwrap_or_default().to_owned();
-            if with.recursive {
-                inner.names = with.ctes().iter().map(name).collect();
-            }
-            for cte in with.ctes() {
-                self.statement(cte.ctequery(), &inner)?;
-                if !with.recursive {
-                    inner.names.push(name(cte));
-                }
-            }
-        }
-        self.children(node, &inner, target.map(|relation| relation.location))
-    }
-
-    fn children(
-        &mut self,
-        node: Node<'_>,
-        scope: &Scope<'_>,
-        target: Option<i32>,
-    ) -> Result<(), Unknown> {
-        let stopped = walk_manual(node, |child| match self.enter(child, scope, target) {
-            Ok(recurse) => ControlFlow::Continue(recurse),
-            Err(unknown) => ControlFlow::Break(unknown),
-        });
-        stopped.map_or(Ok(()), Err)
-    }
-
-    fn node(
-        &mut self,
-        node: Node<'_>,
-        scope: &Scope<'_>,
-        target: Option<i32>,
-    ) -> Result<(), Unknown> {
-        match self.enter(node, scope, target)? {
-            Recurse::Yes => self.children(node, scope, target),
-            Recurse::No => Ok(()),
-        }
-    }
-
-    fn enter(
-        &mut self,
-        node: Node<'_>,
-        scope: &Scope<'_>,
-        target: Option<i32>,
-    ) -> Result<Recurse, Unknown> {
-        self.ground
-            .check()
-            .map_err(|TooDeep| Unknown("nested too deeply".into()))?;
-        match node {
-            Node::SelectStmt(_)
-            | Node::InsertStmt(_)
-            | Node::UpdateStmt(_)
-            | Node::DeleteStmt(_)
-            | Node::MergeStmt(_) => {
-                self.statement(node, scope)?;
-                Ok(Recurse::No)
-            }
-            // Entered by `statement`, in the order that scopes need.
-            Node::WithClause(_) => Ok(Recurse::No),
-            Node::RangeVar(relation) => {
-                self.relation(relation, scope, target)?;
-                Ok(Recurse::No)
-            }
-            Node::RangeSubselect(subselect) => Ok(if (self.is_scan)(subselect) {
-                Recurse::No
-            } else {
-                Recurse::Yes
-            }),
-            Node::RangeTableSample(sample) => {
-                self.sample(sample)?;
-                Ok(Recurse::Yes)
-            }
-            // Its relations are names of FROM items, not of relations.
-            Node::LockingClause(_) => {
-                self.found.locks = true;
-                Ok(Recurse::No)
-            }
-            Node::IntoClause(_) => {
-                self.found.into = true;
-                Ok(Recurse::No)
-            }
-            Node::CurrentOfExpr(_) => {
-                self.found.current_of = true;
-                Ok(Recurse::No)
-            }
-            Node::ColumnRef(column) => {
-                let parts = column.fields().iter().map(part).collect::<Result<_, _>>()?;
-                self.found.columns.push(ColumnSite {
-                    start: offset(column.location)?,
-                    parts,
-                });
-                Ok(Recurse::No)
-            }
-            Node::A_Indirection(indirection) => {
-                let fields = indirection.indirection().iter().filter_map(Node::as_str);
-                self.found.fields.extend(fields.map(str::to_owned));
-                Ok(Recurse::Yes)
-            }
-            // A flat list here is a tree as deep as it is long to sqlparser.
-            Node::BoolExpr(terms) if terms.args().len() > TERMS => {
-                Err(Unknown(format!("a condition of more than {TERMS} terms")))
-            }
-            Node::BoolExpr(_) => Ok(Recurse::Yes),
-            Node::FuncCall(call) => {
-                self.function(call)?;
-                Ok(Recurse::Yes)
-            }
-            Node::A_Expr(expression) => {
-                self.operator(expression.name());
-                use nodes::A_Expr_Kind as Is;
-                if matches!(
-                    expression.kind,
-                    Is::AEXPR_BETWEEN
-                        | Is::AEXPR_NOT_BETWEEN
-                        | Is::AEXPR_BETWEEN_SYM
-                        | Is::AEXPR_NOT_BETWEEN_SYM
-                ) {
-                    self.implied(&["<", "<=", ">", ">="]);
-                }
-                Ok(Recurse::Yes)
-            }
-            Node::SubLink(link) => {
-                self.operator(link.oper_name());
-                self.implied(&["="]);
-                Ok(Recurse::Yes)
-            }
-            Node::CaseExpr(case) => {
-                if !matches!(case.arg(), Node::None) {
-                    self.implied(&["="]);
-                }
-                Ok(Recurse::Yes)
-            }
-            Node::JoinExpr(join) => {
-                if join.is_natural || !join.using_clause().is_empty() {
-                    self.implied(&["="]);
-                }
-                Ok(Recurse::Yes)
-            }
-            Node::SortBy(sort) => {
-                self.operator(sort.use_op());
-                Ok(Recurse::Yes)
-            }
-            Node::TypeName(name) => {
-                self.found.types.extend(type_name(name));
-                Ok(Recurse::Yes)
-            }
-            Node::None
-            | Node::NodeList(_)
-            | Node::A_Const(_)
-            | Node::A_Star(_)
-            | Node::A_ArrayExpr(_)
-            | Node::A_Indices(_)
-            | Node::Alias(_)
-            | Node::BitString(_)
-            | Node::Boolean(_)
-            | Node::BooleanTest(_)
-            | Node::CaseWhen(_)
-            | Node::CoalesceExpr(_)
-            | Node::CollateClause(_)
-            | Node::ColumnDef(_)
-            | Node::Float(_)
-            | Node::GroupingFunc(_)
-            | Node::GroupingSet(_)
-            | Node::IndexElem(_)
-            | Node::InferClause(_)
-            | Node::Integer(_)
-            | Node::JsonAggConstructor(_)
-            | Node::JsonArgument(_)
-            | Node::JsonArrayAgg(_)
-            | Node::JsonArrayConstructor(_)
-            | Node::JsonArrayQueryConstructor(_)
-            | Node::JsonBehavior(_)
-            | Node::JsonFormat(_)
-            | Node::JsonFuncExpr(_)
-            | Node::JsonIsPredicate(_)
-            | Node::JsonKeyValue(_)
-            | Node::JsonObjectAgg(_)
-            | Node::JsonObjectConstructor(_)
-            | Node::JsonOutput(_)
-            | Node::JsonParseExpr(_)
-            | Node::JsonReturning(_)
-            | Node::JsonScalarExpr(_)
-            | Node::JsonSerializeExpr(_)
-            | Node::JsonTable(_)
-            | Node::JsonTableColumn(_)
-            | Node::JsonTablePathSpec(_)
-            | Node::JsonValueExpr(_)
-            | Node::MergeSupportFunc(_)
-            | Node::MergeWhenClause(_)
-            | Node::MinMaxExpr(_)
-            | Node::MultiAssignRef(_)
-            | Node::NamedArgExpr(_)
-            | Node::NullTest(_)
-            | Node::OnConflictClause(_)
-            | Node::ParamRef(_)
-            | Node::RangeFunction(_)
-            | Node::RangeTableFunc(_)
-            | Node::RangeTableFuncCol(_)
-            | Node::ResTarget(_)
-            | Node::ReturningClause(_)
-            | Node::ReturningOption(_)
-            | Node::RowExpr(_)
-            | Node::SQLValueFunction(_)
-            | Node::SetToDefault(_)
-            | Node::String(_)
-            | Node::TypeCast(_)
-            | Node::WindowDef(_)
-            | Node::XmlExpr(_)
-            | Node::XmlSerialize(_) => Ok(Recurse::Yes),
-            other => Err(unknown(other)),
-        }
-    }
-
-    fn relation(
-        &mut self,
-        relation: &nodes::RangeVar,
-        scope: &Scope<'_>,
-        target: Option<i32>,
-    ) -> Result<(), Unknown> {
-        let role = match target {
-            Some(location) if location == relation.location => Role::Target,
-            _ => Role::Read,
-        };
-        let name = relation.relname().unwrap_or_default().to_owned();
-        let qualified = relation.schemaname().is_some() || relation.catalogname().is_some();
-        self.found.relations.push(RelationSite {
-            start: offset(relation.location)?,
-            catalog: relation.catalogname().map(str::to_owned),
-            schema: relation.schemaname().map(str::to_owned),
-            // A target is never a common table expression (setTargetTable).
-            cte: role == Role::Read && !qualified && scope.has(&name),
-            name,
-            only: !relation.inh,
-            role,
-            aliased: relation.alias().is_some(),
-        });
-        Ok(())
-    }
-
-    fn function(&mut self, call: &nodes::FuncCall) -> Result<(), Unknown> {
-        let parts = call
-            .funcname()
-            .iter()
-            .map(part)
-            .collect::<Result<Vec<_>, _>>()?;
-        let (schema, name) = match parts.as_slice() {
-            [name] => (None, name.clone()),
-            [schema, name] => (Some(schema.clone()), name.clone()),
-            other => return Err(Unknown(format!("function name `{}`", other.join(".")))),
-        };
-        let argument = match call.args().first() {
-            Some(node) if is_parameter(node) => Argument::Parameter,
-            Some(node) if is_screened(node) => Argument::Screened,
-            Some(node) => {
-                constant(node).map_or(Argument::Other, |text| Argument::Literal(text.to_owned()))
-            }
-            None => Argument::Other,
-        };
-        self.found.functions.push(FunctionSite {
-            start: offset(call.location)?,
-            schema,
-            name,
-            argument,
-        });
-        Ok(())
-    }
-
-    fn sample(&mut self, sample: &nodes::RangeTableSample) -> Result<(), Unknown> {
-        let Node::RangeVar(relation) = sample.relation() else {
-            return Err(Unknown(
-                "TABLESAMPLE of something other than a relation".into(),
-            ));
-        };
-        let constant =
-            |node: Node<'_>| matches!(node, Node::A_Const(_) | Node::ParamRef(_) | Node::None);
-        self.found.samples.push(SampleSite {
-            relation: offset(relation.location)?,
-            method: offset(sample.location)?,
-            plain: sample.args().iter().all(constant) && constant(sample.repeatable()),
-        });
-        Ok(())
-    }
-
-    /// Operators that syntax stands for without naming them.
-    fn implied(&mut self, names: &[&str]) {
-        let names = names.iter().map(|&name| name.to_owned());
-        self.found.operators.extend(names);
-    }
-
-    fn operator(&mut self, name: &NodeList) {
-        // Qualified or not, the last part is the operator's name.
-        if let Some(name) = name.iter().filter_map(Node::as_str).next_back() {
-            self.found.operators.insert(name.to_owned());
-        }
-    }
-}
-
 /// A type's own name, without its schema.
 pub(super) fn type_name(name: &nodes::TypeName) -> Option<String> {
     name.names()
@@ -545,18 +162,6 @@ pub(super) fn type_name(name: &nodes::TypeName) -> Option<String> {
         .next_back()
         .and_then(|part| part.sval())
         .map(str::to_owned)
-}
-
-fn part(node: Node<'_>) -> Result<String, Unknown> {
-    match node {
-        Node::String(text) => Ok(text.sval().unwrap_or_default().to_owned()),
-        Node::A_Star(_) => Ok("*".to_owned()),
-        other => Err(unknown(other)),
-    }
-}
-
-fn offset(location: i32) -> Result<usize, Unknown> {
-    usize::try_from(location).map_err(|_| Unknown("a name without a place".into()))
 }
 
 /// The construct's name, for the message, from its node's: `CreateRoleStmt` is

@@ -1,0 +1,223 @@
+//! A relation as a statement reaches it: which one its name means, and how this
+//! caller reads or writes it.
+//!
+//! Knows nothing about the rest of the statement. Invariant: what is not
+//! certainly read as stored stands behind a scan, or is refused.
+
+use std::sync::Arc;
+
+use super::sample::sample;
+use super::scans::names_system;
+use super::views::expand;
+use crate::catalog::{Relation, RelationKind};
+use crate::policy::{Action, RelationAccess};
+use crate::sql::canonical::{Canonical, ONLY_MARK};
+use crate::sql::names::lookup;
+use crate::sql::referee::Decided;
+use crate::sql::survey::{RelationSite, Role, Survey};
+use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary};
+
+/// A relation as the statement reaches it.
+pub(super) struct Reached {
+    pub(super) site: RelationSite,
+    pub(super) only: bool,
+    pub(super) relation: Arc<Relation>,
+    /// None for Postgres's own relations.
+    pub(super) access: Option<RelationAccess>,
+    /// The bytes of its TABLESAMPLE clause.
+    pub(super) sample: Option<(usize, usize)>,
+    pub(super) standing: Standing,
+    /// What a view's expansion touches.
+    pub(super) beneath: Vec<RelationUse>,
+}
+
+pub(super) enum Standing {
+    /// As stored, under its full name.
+    Clear,
+    /// To be replaced by a scan, once it is known which columns are used.
+    Governed,
+    /// A view whose own columns are masked, over this governed expansion.
+    Masked(String),
+    /// Replaced by this canonical SELECT.
+    Scan(String),
+}
+
+pub(super) fn reach(
+    site: &RelationSite,
+    canonical: &Canonical,
+    surveyed: &Survey,
+    context: &Context<'_>,
+    decided: &mut Decided,
+    depth: usize,
+) -> Result<Reached, Denial> {
+    let (only, schema) = match site
+        .schema
+        .as_deref()
+        .map(|schema| (schema, schema.strip_prefix(ONLY_MARK)))
+    {
+        Some((_, Some(""))) => (true, None),
+        Some((_, Some(schema))) => (true, Some(schema)),
+        Some((schema, None)) => (site.only, Some(schema)),
+        None => (site.only, None),
+    };
+    if site.catalog.is_some() {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            "names with a database in front are not served",
+        )
+        .hint("leave the database out: schema.relation"));
+    }
+    if let Some(relation) = temporary::lookup(context, schema, &site.name) {
+        let key = (temporary::SCHEMA.to_owned(), site.name.clone());
+        match site.role {
+            Role::Read => decided.clear.insert(key),
+            Role::Target => decided.targets.insert(key),
+        };
+        return Ok(Reached {
+            site: site.clone(),
+            only,
+            relation,
+            access: None,
+            sample: None,
+            standing: Standing::Clear,
+            beneath: Vec::new(),
+        });
+    }
+    let Some(relation) = lookup(
+        context.catalog,
+        &context.scope.search_path,
+        schema,
+        &site.name,
+    ) else {
+        let name = schema.map_or_else(
+            || site.name.clone(),
+            |schema| format!("{schema}.{}", site.name),
+        );
+        return Err(Denial::new(
+            Reason::UnknownRelation,
+            format!("relation \"{name}\" does not exist"),
+        ));
+    };
+    let key = (relation.schema.to_string(), relation.name.to_string());
+    let mut reached = Reached {
+        site: site.clone(),
+        only,
+        relation: relation.clone(),
+        access: None,
+        sample: sample(site, &canonical.text, surveyed)?,
+        standing: Standing::Clear,
+        beneath: Vec::new(),
+    };
+    if relation.is_system() {
+        if site.role == Role::Target {
+            return Err(Denial::new(
+                Reason::Policy,
+                format!("{} cannot be written to", relation.label()),
+            ));
+        }
+        match system::standing(relation, context, &names_system(surveyed))? {
+            system::Standing::Clear => {
+                decided.clear.insert(key);
+            }
+            system::Standing::Scan(text) => {
+                decided.scans.insert(text.clone());
+                reached.standing = Standing::Scan(text);
+            }
+            system::Standing::Expand => expand(&mut reached, None, context, decided, depth)?,
+        }
+        return Ok(reached);
+    }
+    let access = context.rights.access(relation, context.catalog);
+    match site.role {
+        Role::Target => {
+            target(relation, &access)?;
+            decided.targets.insert(key);
+        }
+        Role::Read => {
+            permitted(relation, &access, Action::Read)?;
+            // Which rows are drawn depends on where they lie among the hidden.
+            if access.filter.is_some() && reached.sample.is_some() {
+                return Err(Denial::new(
+                    Reason::Policy,
+                    format!(
+                        "TABLESAMPLE of {} is not served: a row filter holds, and a sample tells of the rows it hides",
+                        relation.label()
+                    ),
+                )
+                .hint("select by a hash of a column instead: WHERE pg_catalog.hashtext(id::text) % 10 = 0"));
+            }
+            match relation.kind {
+                RelationKind::View => expand(&mut reached, Some(&access), context, decided, depth)?,
+                RelationKind::Table
+                | RelationKind::PartitionedTable
+                | RelationKind::ForeignTable
+                | RelationKind::MaterializedView => {
+                    let mut foreign = context.catalog.foreign_types.values();
+                    let row_is_foreign = foreign.any(|name| *name == relation.name);
+                    if access.is_clear() && !row_is_foreign {
+                        decided.clear.insert(key);
+                    } else {
+                        reached.standing = Standing::Governed;
+                    }
+                }
+                RelationKind::Sequence
+                | RelationKind::Toast
+                | RelationKind::CompositeType
+                | RelationKind::Index => {
+                    return Err(Denial::new(
+                        Reason::Policy,
+                        format!(
+                            "{} is not a table or a view, and is not read through the proxy",
+                            relation.label()
+                        ),
+                    ));
+                }
+            }
+        }
+    }
+    reached.access = Some(access);
+    Ok(reached)
+}
+
+fn permitted(relation: &Relation, access: &RelationAccess, action: Action) -> Result<(), Denial> {
+    match access.actions.contains(&action) {
+        true => Ok(()),
+        false => Err(Denial::new(
+            Reason::Policy,
+            format!(
+                "no {} of {}: {}",
+                action.as_str(),
+                relation.label(),
+                access.rule
+            ),
+        )
+        .hint("ask for a grant, or select from a relation that your roles name")),
+    }
+}
+
+fn target(relation: &Relation, access: &RelationAccess) -> Result<(), Denial> {
+    permitted(relation, access, Action::Write)?;
+    if !matches!(
+        relation.kind,
+        RelationKind::Table | RelationKind::PartitionedTable
+    ) {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            format!(
+                "{} is not a table: writes go to tables only",
+                relation.label()
+            ),
+        ));
+    }
+    match access.is_clear() {
+        true => Ok(()),
+        false => Err(Denial::new(
+            Reason::Policy,
+            format!(
+                "no write of {}: a column or row of it is masked for this role, and a write would tell of it",
+                relation.label()
+            ),
+        )
+        .hint("write through an identity that sees the whole relation in clear")),
+    }
+}

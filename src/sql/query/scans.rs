@@ -1,0 +1,110 @@
+//! The scans of one statement, written once it is known what it uses.
+//!
+//! Invariant: after [`settle`] nothing governed stands without a scan.
+
+use std::collections::{BTreeSet, HashMap};
+
+use super::reach::{Reached, Standing};
+use crate::sql::canonical::{Canonical, query_of};
+use crate::sql::referee::Decided;
+use crate::sql::resolve::Reading;
+use crate::sql::scan::{self, Wants};
+use crate::sql::survey::Survey;
+use crate::sql::{Denial, Reason, pushdown};
+
+/// Writes the scans, now that it is known what the statement uses.
+pub(super) fn settle(
+    reached: &mut [Reached],
+    canonical: &Canonical,
+    surveyed: &Survey,
+    reading: &Reading,
+    decided: &mut Decided,
+) -> Result<(), Denial> {
+    let inside = inside(reached, canonical, reading);
+    let nothing = BTreeSet::new();
+    for one in reached.iter_mut() {
+        let Some(access) = &one.access else { continue };
+        let wants = Wants {
+            only: one.only,
+            ctid: matches!(one.standing, Standing::Governed) && ctid(surveyed)?,
+            sample: one
+                .sample
+                .and_then(|(start, end)| canonical.text.get(start..end)),
+            inside: inside.get(&one.site.start).map_or(&[], Vec::as_slice),
+            used: match reading.uncertain {
+                true => None,
+                false => Some(reading.uses.get(&one.site.start).unwrap_or(&nothing)),
+            },
+        };
+        let text = match &one.standing {
+            Standing::Governed => scan::table(&one.relation, access, wants)?,
+            Standing::Masked(expansion) => scan::view(&one.relation, access, expansion, wants)?,
+            Standing::Clear | Standing::Scan(_) => continue,
+        };
+        decided.scans.insert(text.clone());
+        one.standing = Standing::Scan(text);
+    }
+    Ok(())
+}
+
+/// The client's harmless conditions, by the fenced relation they are about.
+fn inside(
+    reached: &[Reached],
+    canonical: &Canonical,
+    reading: &Reading,
+) -> HashMap<usize, Vec<String>> {
+    let fenced = |one: &&Reached| {
+        matches!(one.standing, Standing::Governed)
+            && one
+                .access
+                .as_ref()
+                .is_some_and(|access| access.filter.is_some())
+    };
+    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(|one| fenced(&one)))
+    else {
+        return HashMap::new();
+    };
+    let open = |site: usize, name: &str| {
+        let mut sites = reached.iter().filter(fenced);
+        let one = sites.find(|one| one.site.start == site)?;
+        let accesses = one.access.iter().flat_map(|access| &access.columns);
+        let mut columns = one.relation.columns.iter().zip(accesses);
+        columns
+            .find(|(column, _)| &*column.name == name)
+            .filter(|(_, access)| access.treatment.is_clear())
+            .map(|(column, _)| column.class)
+    };
+    pushdown::conditions(query, &reading.bound, &open)
+}
+
+/// Which system columns the statement names, so that scans serve them.
+pub(super) fn names_system(surveyed: &Survey) -> Vec<&'static str> {
+    ["tableoid", "ctid"]
+        .into_iter()
+        .filter(|name| {
+            surveyed
+                .columns
+                .iter()
+                .any(|site| site.parts.last().is_some_and(|part| part == name))
+        })
+        .collect()
+}
+
+fn ctid(surveyed: &Survey) -> Result<bool, Denial> {
+    if !names_system(surveyed).contains(&"ctid") {
+        return Ok(false);
+    }
+    // `*` never shows it, and a scan that serves it would make `*` do so.
+    match surveyed
+        .columns
+        .iter()
+        .any(|site| site.parts.last().is_some_and(|part| part == "*"))
+    {
+        false => Ok(true),
+        true => Err(Denial::new(
+            Reason::Unsupported,
+            "ctid beside `*` is not served on a masked relation",
+        )
+        .hint("name the columns instead of `*`")),
+    }
+}

@@ -1,0 +1,143 @@
+//! COPY: of a relation TO is the query it stands for, FROM is like an INSERT.
+//!
+//! Invariant: no file and no program of the server is read or written.
+
+use pg_raw_parse::{Node, nodes};
+
+use super::{Kind, query, refereed};
+use crate::sql::canonical::Canonical;
+use crate::sql::names::{lookup, name_end, parenthesis_end, qualified, quote};
+use crate::sql::query::{Governed, govern};
+use crate::sql::splice::{Edit, apply};
+use crate::sql::{Context, Denial, Effect, Plan, Reason};
+
+pub(super) fn copy(
+    copy: &nodes::CopyStmt,
+    canonical: &Canonical,
+    context: &Context<'_>,
+) -> Result<Plan, Denial> {
+    if copy.filename().is_some() || copy.is_program {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            "COPY with a file or program of the server is not served",
+        )
+        .hint("use COPY … TO STDOUT or FROM STDIN (psql: \\copy)"));
+    }
+    let Some(relation) = copy.relation() else {
+        return query(Kind::Copy, canonical, context, Effect::None);
+    };
+    // COPY t TO is the query it stands for; COPY t FROM is like an INSERT.
+    let probe = copy_as_query(relation, copy, context)?;
+    let governed = govern(&probe, context)?;
+    if !copy.is_from && governed.governed {
+        let options = options(canonical, relation)?;
+        let text = format!("COPY ({}) TO STDOUT{options}", governed.text);
+        return refereed(
+            Kind::Copy,
+            Governed { text, ..governed },
+            context,
+            Effect::None,
+        );
+    }
+    // Otherwise only the name changes: to the relation's full name.
+    let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
+    let end = name_end(&canonical.text, start).ok_or_else(|| {
+        Denial::new(
+            Reason::Referee,
+            "a name is not where the grammar says it is",
+        )
+    })?;
+    let names = if copy.is_from {
+        &governed.decided.targets
+    } else {
+        &governed.decided.clear
+    };
+    let Some((schema, name)) = names.iter().next() else {
+        return Err(Denial::new(Reason::Referee, "COPY names no relation"));
+    };
+    let text = apply(
+        &canonical.text,
+        vec![Edit {
+            start,
+            end,
+            text: qualified(schema, name),
+        }],
+    )
+    .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
+    refereed(
+        Kind::Copy,
+        Governed {
+            text,
+            writes: copy.is_from,
+            ..governed
+        },
+        context,
+        Effect::None,
+    )
+}
+
+/// The statement whose rules COPY of a relation follows.
+fn copy_as_query(
+    relation: &nodes::RangeVar,
+    copy: &nodes::CopyStmt,
+    context: &Context<'_>,
+) -> Result<Canonical, Denial> {
+    let name = match (relation.schemaname(), relation.relname()) {
+        (Some(schema), Some(name)) => qualified(schema, name),
+        (None, Some(name)) => quote(name),
+        (_, None) => return Err(Denial::new(Reason::Unsupported, "COPY names no relation")),
+    };
+    let listed: Vec<String> = copy
+        .attlist()
+        .iter()
+        .filter_map(Node::as_str)
+        .map(quote)
+        .collect();
+    if copy.is_from {
+        let filter = copy.where_clause();
+        if !matches!(filter, Node::None) {
+            return Err(
+                Denial::new(Reason::Unsupported, "COPY FROM with WHERE is not served")
+                    .hint("load into a table of your own and filter with INSERT … SELECT"),
+            );
+        }
+        return Canonical::one(&format!("INSERT INTO {name} DEFAULT VALUES"));
+    }
+    let columns = match listed.is_empty() {
+        false => listed.join(", "),
+        true => everything(relation, context),
+    };
+    Canonical::one(&format!("SELECT {columns} FROM ONLY {name}"))
+}
+
+/// What COPY takes of a relation when no column is named: all but generated
+/// ones, which is `*` almost always.
+fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
+    let found = lookup(
+        context.catalog,
+        &context.scope.search_path,
+        relation.schemaname(),
+        relation.relname().unwrap_or_default(),
+    );
+    match found {
+        Some(found) if found.columns.iter().any(|column| column.generated) => found
+            .columns
+            .iter()
+            .filter(|column| !column.generated)
+            .map(|column| quote(&column.name))
+            .collect::<Vec<_>>()
+            .join(", "),
+        _ => "*".to_owned(),
+    }
+}
+
+/// ` WITH (…)` of a canonical COPY of a relation TO STDOUT: what follows its
+/// name and columns.
+fn options<'c>(canonical: &'c Canonical, relation: &nodes::RangeVar) -> Result<&'c str, Denial> {
+    let text = &canonical.text;
+    let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
+    name_end(text, start)
+        .map(|end| parenthesis_end(text, end).unwrap_or(end))
+        .and_then(|end| text.get(end..)?.trim_start().strip_prefix("TO STDOUT"))
+        .ok_or_else(|| Denial::new(Reason::Unsupported, "COPY without STDOUT is not served"))
+}

@@ -1,0 +1,52 @@
+//! EXECUTE: the statement was decided on when it was prepared; its arguments are
+//! expressions outside any query.
+
+use pg_raw_parse::nodes;
+
+use super::{owned, plan};
+use crate::policy::Action;
+use crate::sql::canonical::Canonical;
+use crate::sql::query::{named_types, screened};
+use crate::sql::splice::{Edit, apply};
+use crate::sql::survey::survey_expressions;
+use crate::sql::{Context, Denial, Effect, Plan, Reason, functions};
+
+pub(super) fn execute(
+    execute: &nodes::ExecuteStmt,
+    canonical: &Canonical,
+    context: &Context<'_>,
+) -> Result<Plan, Denial> {
+    let found = survey_expressions(execute.params()).map_err(|unknown| {
+        Denial::new(
+            Reason::Unsupported,
+            format!("syntax `{unknown}` is not served"),
+        )
+    })?;
+    if !found.relations.is_empty() || !found.columns.is_empty() {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            "a parameter of EXECUTE cannot refer to a relation",
+        ));
+    }
+    named_types(&found.types, context)?;
+    screened(&found, context)?;
+    let mut edits = Vec::new();
+    for site in &found.functions {
+        let schema = functions::allow(site, context)?;
+        if site.schema.is_none() {
+            edits.push(Edit {
+                start: site.start,
+                end: site.start,
+                text: functions::prefix(&schema),
+            });
+        }
+    }
+    let text = apply(&canonical.text, edits)
+        .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
+    Ok(plan(
+        "EXECUTE",
+        text.into(),
+        Effect::Execute(owned(execute.name())),
+        Some(Action::Read),
+    ))
+}

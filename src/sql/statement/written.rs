@@ -1,0 +1,67 @@
+//! LOCK TABLE and TRUNCATE, which write to relations without reading them.
+
+use pg_raw_parse::{Node, nodes};
+
+use super::{Kind, plan};
+use crate::policy::Action;
+use crate::sql::canonical::Canonical;
+use crate::sql::names::{name_end, qualified, quote};
+use crate::sql::query::govern;
+use crate::sql::splice::{Edit, apply};
+use crate::sql::{Context, Denial, Effect, Plan, Reason};
+
+/// LOCK TABLE and TRUNCATE: as a DELETE of each relation would be decided.
+pub(super) fn relations(
+    kind: Kind,
+    canonical: &Canonical,
+    context: &Context<'_>,
+) -> Result<Plan, Denial> {
+    let list = match canonical.node() {
+        Node::LockStmt(lock) => lock.relations(),
+        Node::TruncateStmt(truncate) if truncate.behavior == nodes::DropBehavior::DROP_CASCADE => {
+            return Err(Denial::new(
+                Reason::Unsupported,
+                "TRUNCATE … CASCADE is not served: it empties relations that it does not name",
+            )
+            .hint("name every relation to be emptied"));
+        }
+        Node::TruncateStmt(truncate) => truncate.relations(),
+        _ => return Err(Denial::new(Reason::Unsupported, "statement is not served")),
+    };
+    let mut edits = Vec::new();
+    let mut touched = Vec::new();
+    for node in list {
+        let Node::RangeVar(relation) = node else {
+            return Err(Denial::new(
+                Reason::Unsupported,
+                "a relation that is not a name",
+            ));
+        };
+        let name = match (relation.schemaname(), relation.relname()) {
+            (Some(schema), Some(name)) => qualified(schema, name),
+            (_, name) => quote(name.unwrap_or_default()),
+        };
+        let governed = govern(&Canonical::one(&format!("DELETE FROM {name}"))?, context)?;
+        let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
+        let end = name_end(&canonical.text, start);
+        let target = governed.decided.targets.iter().next();
+        let (Some(end), Some((schema, name))) = (end, target) else {
+            return Err(Denial::new(
+                Reason::Referee,
+                "a name is not where the grammar says it is",
+            ));
+        };
+        edits.push(Edit {
+            start,
+            end,
+            text: qualified(schema, name),
+        });
+        touched.extend(governed.touched);
+    }
+    let text = apply(&canonical.text, edits)
+        .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
+    Ok(Plan {
+        touched,
+        ..plan(kind.label(), text.into(), Effect::None, Some(Action::Write))
+    })
+}
