@@ -30,5 +30,6 @@ pub mod listener;
 pub mod policy;
 pub mod session;
 pub mod sql;
+pub mod stage;
 pub mod upstream;
 mod wire;

@@ -38,7 +38,13 @@ use crate::error::{Tell as _, Told};
 use crate::identity::scram::{MockKey, ScramError};
 use crate::identity::{Method, Principal};
 use crate::policy::Policy;
+use crate::stage::Stage;
 use handshake::{Ended, Greeting, Started, one_line};
+
+/// More than any machine has ports for, and what [`Door::empty`] can count.
+const MOST_CONNECTIONS: usize = 1 << 24;
+/// How long sessions have, once they are to end, to say so and to leave a record.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// An authenticated client: AuthenticationOk has been sent; ParameterStatus,
 /// BackendKeyData and ReadyForQuery have not.
@@ -61,8 +67,8 @@ pub struct Client {
     pub dataset: String,
     /// Who it is.
     pub principal: Principal,
-    /// Becomes `true` when the session is to end at the next good moment.
-    pub shutdown: watch::Receiver<bool>,
+    /// Says when the session is to end.
+    pub stage: watch::Receiver<Stage>,
 }
 
 /// A connection that ended before it became a session, for the record.
@@ -176,7 +182,7 @@ impl Listener {
             let socket = TcpListener::bind(address).await;
             sockets.push(socket.map_err(|source| ListenError::Bind { address, source })?);
         }
-        let max_connections = listen.max_connections.get().min(Semaphore::MAX_PERMITS / 2);
+        let max_connections = listen.max_connections.get().min(MOST_CONNECTIONS);
         let spare = (max_connections / 8).max(16);
         Ok(Self {
             sockets,
@@ -200,41 +206,59 @@ impl Listener {
             .collect()
     }
 
-    /// Accepts until `shutdown` is true, then waits for the sessions, which see
-    /// the same signal, for no longer than `grace`.
+    /// Serves until the stage is [`Stage::Draining`], then waits for the sessions
+    /// for no longer than `grace`, and says [`Stage::Ending`] to what is left.
+    /// Until then it answers: new clients hear why they are not served, and what
+    /// still runs can be cancelled.
     pub async fn run<A: Accept>(
         self,
         accept: Arc<A>,
-        shutdown: watch::Receiver<bool>,
+        stage: watch::Sender<Stage>,
         grace: Duration,
     ) {
         let mut sockets = JoinSet::new();
         for socket in self.sockets {
             let (door, accept) = (self.door.clone(), accept.clone());
-            sockets.spawn(serve_socket(socket, door, accept, shutdown.clone(), grace));
+            sockets.spawn(serve_socket(socket, door, accept, stage.subscribe()));
         }
-        while sockets.join_next().await.is_some() {}
+        let mut now = stage.subscribe();
+        Stage::Draining.reached(&mut now).await;
+        tokio::select! {
+            () = self.door.empty() => {}
+            () = tokio::time::sleep(grace) => {
+                tracing::warn!("sessions still open after the grace period are ended");
+            }
+            () = Stage::Ending.reached(&mut now) => {}
+        }
+        Stage::Ending.reach(&stage);
+        let ended = async { while sockets.join_next().await.is_some() {} };
+        if tokio::time::timeout(LAST_WORDS, ended).await.is_err() {
+            tracing::warn!("sessions that do not end are dropped");
+        }
     }
 }
 
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    // A signal that can no longer be given counts as given.
-    let _signal = shutdown.wait_for(|&stop| stop).await;
+impl Door {
+    /// Waits until there is no session. Holds only once none can begin.
+    async fn empty(&self) {
+        let all = u32::try_from(self.max_connections).unwrap_or(u32::MAX);
+        // It is never closed.
+        let _all = self.sessions.acquire_many(all).await;
+    }
 }
 
 async fn serve_socket<A: Accept>(
     socket: TcpListener,
     door: Arc<Door>,
     accept: Arc<A>,
-    mut shutdown: watch::Receiver<bool>,
-    grace: Duration,
+    mut stage: watch::Receiver<Stage>,
 ) {
     let mut connections = JoinSet::new();
-    let signal = shutdown.clone();
+    let watched = stage.clone();
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stopped(&mut shutdown) => break,
+            () = Stage::Ending.reached(&mut stage) => break,
             Some(_ended) = connections.join_next() => continue,
             accepted = socket.accept() => accepted,
         };
@@ -245,7 +269,7 @@ async fn serve_socket<A: Accept>(
                     continue;
                 };
                 let connection =
-                    connection(tcp, peer, door.clone(), accept.clone(), signal.clone());
+                    connection(tcp, peer, door.clone(), accept.clone(), watched.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -259,10 +283,7 @@ async fn serve_socket<A: Accept>(
         }
     }
     drop(socket);
-    let drained = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace, drained).await.is_err() {
-        tracing::warn!("sessions still open after the grace period are dropped");
-    }
+    while connections.join_next().await.is_some() {}
 }
 
 /// One connection, from its first byte to its end.
@@ -271,7 +292,7 @@ async fn connection<A: Accept>(
     peer: SocketAddr,
     door: Arc<Door>,
     accept: Arc<A>,
-    mut shutdown: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
 ) {
     let deadline = Instant::now() + door.handshake_timeout;
     // Only speed depends on it.
@@ -279,7 +300,7 @@ async fn connection<A: Accept>(
     let greeting = handshake::greet(tcp, door.tls.as_ref());
     let greeting = tokio::select! {
         greeting = timeout_at(deadline, greeting) => greeting,
-        () = stopped(&mut shutdown) => return,
+        () = Stage::Ending.reached(&mut stage) => return,
     };
     match greeting {
         Ok(Ok(Greeting::Cancel { pid, secret })) => {
@@ -291,7 +312,7 @@ async fn connection<A: Accept>(
             }
         }
         Ok(Ok(Greeting::Start(started))) => {
-            session(*started, peer, &door, &*accept, shutdown, deadline).await;
+            session(*started, peer, &door, &*accept, stage, deadline).await;
         }
         Ok(Err(ended)) => refuse(ended, peer, None, &*accept).await,
         Err(_elapsed) => tracing::debug!(%peer, "{}", Refused::SlowStartup),
@@ -303,7 +324,7 @@ async fn session<A: Accept>(
     peer: SocketAddr,
     door: &Door,
     accept: &A,
-    shutdown: watch::Receiver<bool>,
+    mut stage: watch::Receiver<Stage>,
     deadline: Instant,
 ) {
     let Started {
@@ -314,6 +335,8 @@ async fn session<A: Accept>(
     let slot = door.sessions.clone().try_acquire_owned();
     let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
         Err(Refused::Plaintext(peer.ip().to_canonical()))
+    } else if *stage.borrow() > Stage::Serving {
+        Err(Refused::ShuttingDown)
     } else if slot.is_err() {
         Err(Refused::TooMany(door.max_connections))
     } else {
@@ -324,10 +347,12 @@ async fn session<A: Accept>(
         let identities = accept.identities();
         let proving =
             handshake::authenticate(&mut stream, &startup, &*identities, &door.mock, endpoint);
-        match timeout_at(deadline, proving).await {
-            Ok(Ok(_)) if *shutdown.borrow() => Err(Refused::ShuttingDown),
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Err(Refused::SlowAuthentication),
+        tokio::select! {
+            proved = timeout_at(deadline, proving) => match proved {
+                Ok(outcome) => outcome,
+                Err(_elapsed) => Err(Refused::SlowAuthentication),
+            },
+            () = Stage::Draining.reached(&mut stage) => Err(Refused::ShuttingDown),
         }
     };
     match outcome {
@@ -341,7 +366,7 @@ async fn session<A: Accept>(
                 user: startup.user,
                 dataset: startup.dataset,
                 principal,
-                shutdown,
+                stage,
             };
             accept.serve(client).await;
         }

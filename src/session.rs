@@ -42,6 +42,7 @@ pub use tag::Tag;
 use crate::audit::Log;
 use crate::error::{SqlState, Told};
 use crate::identity::Principal;
+use crate::stage::Stage;
 use cancel::Canceller;
 use pipeline::Pipeline;
 
@@ -72,8 +73,8 @@ pub struct Caller {
     pub dataset: String,
     /// Who has been proved to ask
     pub principal: Principal,
-    /// Becomes true when the session is to end as soon as it is idle
-    pub draining: watch::Receiver<bool>,
+    /// Says when the session is to end
+    pub stage: watch::Receiver<Stage>,
 }
 
 /// Serves one client until it or upstream ends the session.

@@ -1,8 +1,9 @@
 //! `pgveil serve`: the real thing, until a signal ends it.
 //!
 //! SIGTERM and SIGINT drain: no new sessions, those that are idle end, the
-//! others finish what they do within the configured time. SIGHUP reads the
-//! policy again; one that does not load leaves the old one in force.
+//! others finish what they do within the configured time, or until the signal comes
+//! a second time. SIGHUP reads the policy again; one that does not load leaves the
+//! old one in force.
 
 mod proxy;
 
@@ -67,7 +68,14 @@ async fn serve(config: Config) -> Result<(), Box<dyn Error>> {
         }
     }
     tracing::info!("draining");
-    running.shutdown().await;
+    let hurry = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("ending what is left");
+    };
+    running.shutdown(hurry).await;
     Ok(())
 }
 

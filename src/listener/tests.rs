@@ -14,6 +14,7 @@ use crate::identity::Kind;
 use crate::identity::scram::tests::client_final;
 use crate::identity::verifier::Verifier;
 
+const GRACE: Duration = Duration::from_millis(1500);
 const PASSWORD: &str = "correct horse";
 const SSL_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x2f";
 const GSS_REQUEST: &[u8] = b"\0\0\0\x08\x04\xd2\x16\x30";
@@ -70,17 +71,22 @@ impl Accept for Echo {
         message(&mut out, b'S', b"server_version\x0015.0\0");
         message(&mut out, b'S', b"client_encoding\0UTF8\0");
         message(&mut out, b'Z', b"I");
-        let mut shutdown = client.shutdown.clone();
+        let mut stage = client.stage.clone();
         loop {
             client.stream.write_all(&out).await.unwrap();
             client.stream.flush().await.unwrap();
             let query = tokio::select! {
                 query = read_message(&mut client.stream) => query,
-                () = stopped(&mut shutdown) => return,
+                () = Stage::Draining.reached(&mut stage) => return,
             };
             let Some((b'Q', text)) = query else { return };
-            if text == b"hang\0" {
-                return std::future::pending().await;
+            match &*text {
+                b"work\0" => {
+                    Stage::Ending.reached(&mut stage).await;
+                    return client.stream.close_with(b"the end").await;
+                }
+                b"hang\0" => return std::future::pending().await,
+                _ => {}
             }
             out.clear();
             message(
@@ -113,7 +119,7 @@ impl Accept for Echo {
 struct Proxy {
     address: SocketAddr,
     echo: Arc<Echo>,
-    shutdown: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     running: tokio::task::JoinHandle<()>,
     folder: tempfile::TempDir,
 }
@@ -134,13 +140,12 @@ impl Proxy {
             cancels: Mutex::default(),
             refusals: Mutex::default(),
         });
-        let (shutdown, signal) = watch::channel(false);
-        let grace = Duration::from_millis(300);
-        let running = tokio::spawn(listener.run(echo.clone(), signal, grace));
+        let stage = watch::Sender::new(Stage::Serving);
+        let running = tokio::spawn(listener.run(echo.clone(), stage.clone(), GRACE));
         Self {
             address,
             echo,
-            shutdown,
+            stage,
             running,
             folder,
         }
@@ -735,19 +740,57 @@ async fn shutdown_drains() {
     let proxy = Proxy::start(|_| ()).await;
     let mut told = proxy.connect().await;
     log_in(&mut told, &analyst(), b"").await;
+    let mut busy = proxy.connect().await;
+    log_in(&mut busy, &analyst(), b"Q\0\0\0\x09work\0").await;
     let mut deaf = proxy.connect().await;
     log_in(&mut deaf, &analyst(), b"Q\0\0\0\x09hang\0").await;
     let mut early = proxy.connect().await;
     early.write_all(b"\0").await.unwrap();
+    let mut proving = proxy.connect().await;
+    proving.write_all(&analyst()).await.unwrap();
+    assert_eq!(read_message(&mut proving).await.unwrap().0, b'R');
     tokio::time::sleep(Duration::from_millis(50)).await;
-    proxy.shutdown.send(true).unwrap();
-    // The one that listens ends at once, the deaf one after the grace period.
+    let began = std::time::Instant::now();
+    Stage::Draining.reach(&proxy.stage);
+    // The idle one ends at once, and who comes now hears why not.
     rest(&mut told).await;
-    rest(&mut early).await;
+    is_error(&rest(&mut proving).await, "57P03", "shutting down");
+    is_error(&proxy.answer(&analyst()).await, "57P03", "shutting down");
+    // What still runs can be cancelled.
+    let cancel = [0, 0, 0, 16, 4, 0xd2, 0x16, 0x2e, 0, 0, 0, 7, 9, 9, 9, 9];
+    assert_eq!(proxy.answer(&cancel).await, b"");
+    assert_eq!(*proxy.echo.cancels.lock().unwrap(), [(7, vec![9; 4])]);
     assert!(!proxy.running.is_finished());
+    // After the grace period the busy one may say so, the deaf one is dropped.
+    let words = rest(&mut busy).await;
+    assert!(words.ends_with(b"the end"), "{words:?}");
+    assert!(began.elapsed() >= GRACE);
     assert!(TcpStream::connect(proxy.address).await.is_err());
+    rest(&mut early).await;
     rest(&mut deaf).await;
+    assert!(began.elapsed() >= GRACE + LAST_WORDS);
     proxy.running.await.unwrap();
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_nobody_who_is_not_there() {
+    for stage in [Stage::Draining, Stage::Ending] {
+        let proxy = Proxy::start(|_| ()).await;
+        let mut early = proxy.connect().await;
+        early.write_all(b"\0").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let began = std::time::Instant::now();
+        if stage == Stage::Ending {
+            let mut busy = proxy.connect().await;
+            log_in(&mut busy, &analyst(), b"Q\0\0\0\x09work\0").await;
+            stage.reach(&proxy.stage);
+            assert!(rest(&mut busy).await.ends_with(b"the end"));
+        } else {
+            stage.reach(&proxy.stage);
+        }
+        proxy.running.await.unwrap();
+        assert!(began.elapsed() < GRACE, "{stage:?}");
+    }
 }
 
 #[tokio::test]

@@ -20,6 +20,7 @@ use tokio::sync::watch;
 pub(crate) use decide::Step;
 pub(super) use decide::Stop;
 pub(super) use deny::{Refused, no_grant, unsendable};
+pub(super) use read::shutting_down;
 
 use super::authority::Sight;
 use super::incoming::Incoming;
@@ -27,6 +28,7 @@ use super::names::{Names, Portal, Prepared};
 use super::pipeline::{DEPTH, Entry, Expect};
 use super::{End, Session};
 use crate::error::Severity;
+use crate::stage::Stage;
 use crate::upstream::frame::frontend::{
     self, Execute, Named, Parse, put_flush, put_sync, put_terminate, tag,
 };
@@ -46,7 +48,7 @@ pub(super) struct Requests<'a, R, W> {
     pub(super) to: W,
     pub(super) out: Vec<u8>,
     pub(super) sight: Arc<Sight>,
-    pub(super) draining: watch::Receiver<bool>,
+    pub(super) stage: watch::Receiver<Stage>,
 }
 
 impl<R, W> Requests<'_, R, W>

@@ -16,18 +16,23 @@ use super::authority::{Sight, Standing};
 use super::cancel::{Canceller, Key};
 use super::incoming::Incoming;
 use super::pipeline::Pipeline;
-use super::requests::{Requests, no_grant};
+use super::requests::{Requests, no_grant, shutting_down};
 use super::settings::{Asked, Path, default_path, list, names};
 use super::{Caller, Dataset, End, Session, Shared, Tag};
 use crate::audit::record::{Refusal, What};
 use crate::audit::{Event, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::sql::{Effect, Scope};
+use crate::stage::Stage;
 use crate::upstream::connect::{Upstream, connect};
 use crate::wire;
 
 /// How long upstream may take to say why it goes, once writing to it fails.
 const LAST: Duration = Duration::from_secs(5);
+
+/// How long both sides together may take to be told of a session's end; less than
+/// the listener leaves for it when the proxy ends.
+const PARTING: Duration = Duration::from_secs(1);
 
 /// Serves a client from its authentication to its end.
 pub(super) async fn run<S>(shared: &Arc<Shared>, caller: Caller, mut stream: S)
@@ -46,7 +51,12 @@ where
             .map(|name| name.as_str().into()),
         dataset: caller.dataset.as_str().into(),
     });
-    let opened = match open(shared, &caller, &who).await {
+    let mut stage = caller.stage.clone();
+    let opened = tokio::select! {
+        opened = open(shared, &caller, &who) => opened,
+        () = Stage::Ending.reached(&mut stage) => Err(shutting_down()),
+    };
+    let opened = match opened {
         Ok(opened) => opened,
         Err(told) => return refuse(shared, who, told, &mut stream).await,
     };
@@ -190,9 +200,10 @@ impl Opened {
             to: to_upstream,
             out: Vec::new(),
             sight: self.sight,
-            draining: caller.draining.clone(),
+            stage: caller.stage.clone(),
         };
         let mut unsaid = false;
+        let mut stage = caller.stage.clone();
         let end = {
             let mut answers = std::pin::pin!(session.answers(from_upstream, &mut to_client));
             tokio::select! {
@@ -213,14 +224,25 @@ impl Opened {
                         end
                     }
                 },
+                () = Stage::Ending.reached(&mut stage) => {
+                    unsaid = true;
+                    End::Told(shutting_down())
+                }
             }
         };
-        if unsaid {
-            session.last_words(&end, &mut to_client).await;
-        }
-        if !session.pipeline().is_empty() {
-            session.canceller.cancel().await;
-        }
+        let words = async {
+            if unsaid {
+                session.last_words(&end, &mut to_client).await;
+            }
+        };
+        let cancel = async {
+            if !session.pipeline().is_empty() {
+                session.canceller.cancel().await;
+            }
+        };
+        // A client that does not read, or an upstream that is gone, keeps neither
+        // the other from hearing nor the record from being written.
+        let _ = tokio::time::timeout(PARTING, async { tokio::join!(words, cancel) }).await;
         session.leftovers(&end, &mut to_client).await;
         to_client.close().await;
         drop(self.key);

@@ -151,7 +151,7 @@ impl Proxy {
 
     /// Lets sessions finish, for a moment.
     pub(super) async fn stop(self) {
-        self.running.shutdown().await;
+        self.running.shutdown(std::future::pending()).await;
     }
 }
 

@@ -21,6 +21,7 @@ use crate::listener::{Accept, Client, Listener, Protocol, Refusal};
 use crate::policy::Policy;
 use crate::policy::mask::key_settings;
 use crate::session::{self, Caller, Cancels, Dataset, Governed, Shared};
+use crate::stage::Stage;
 use crate::upstream::connect::{Secret, Target};
 
 /// How long connecting to an upstream may take.
@@ -62,7 +63,7 @@ pub(crate) enum ServeError {
 pub(crate) struct Running {
     addresses: Vec<SocketAddr>,
     front: Arc<Front>,
-    stop: watch::Sender<bool>,
+    stage: watch::Sender<Stage>,
     listening: JoinHandle<()>,
     refreshing: Vec<JoinHandle<()>>,
 }
@@ -112,12 +113,13 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     log.append(&Event::now(None, loaded)).await?;
     let listener = Listener::bind(&config.listen).await?;
     let addresses = listener.addresses();
-    let (stop, stopped) = watch::channel(false);
-    let listening = tokio::spawn(listener.run(front.clone(), stopped, config.shutdown_timeout));
+    let stage = watch::Sender::new(Stage::Serving);
+    let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
+    let listening = tokio::spawn(listening);
     Ok(Running {
         addresses,
         front,
-        stop,
+        stage,
         listening,
         refreshing,
     })
@@ -152,11 +154,16 @@ impl Running {
         self.front.reload().await;
     }
 
-    /// Lets sessions finish, within the configured time.
-    pub(crate) async fn shutdown(self) {
-        // Nobody listens only if nobody serves any more.
-        let _ = self.stop.send(true);
-        let _ = self.listening.await;
+    /// Lets sessions finish, within the configured time or until `hurry` is done.
+    pub(crate) async fn shutdown(mut self, hurry: impl Future<Output = ()>) {
+        Stage::Draining.reach(&self.stage);
+        tokio::select! {
+            _ = &mut self.listening => {}
+            () = hurry => {
+                Stage::Ending.reach(&self.stage);
+                let _ = self.listening.await;
+            }
+        }
         self.refreshing.iter().for_each(JoinHandle::abort);
     }
 }
@@ -284,7 +291,7 @@ impl Accept for Front {
             parameters: client.parameters,
             dataset: client.dataset,
             principal: client.principal,
-            draining: client.shutdown,
+            stage: client.stage,
         };
         session::run(&self.shared, caller, client.stream).await;
     }

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use super::{GATHER, Requests, violation};
 use crate::error::{SqlState, Told};
 use crate::session::End;
+use crate::stage::Stage;
 
 /// The longest SQL text.
 pub(super) const SQL: usize = 16 << 20;
@@ -34,7 +35,7 @@ where
     async fn read(&mut self) -> Result<(), End> {
         let session = self.session;
         loop {
-            let drains = *self.draining.borrow_and_update();
+            let drains = *self.stage.borrow_and_update() > Stage::Serving;
             if drains && self.from.here().is_empty() && session.pipeline().is_quiescent() {
                 return Err(End::Told(shutting_down()));
             }
@@ -46,7 +47,7 @@ where
                     };
                 }
                 // Without a sender there is nothing to wait for.
-                Ok(()) = self.draining.changed() => {}
+                Ok(()) = self.stage.changed() => {}
                 () = session.progress.notified(), if drains => {}
             }
         }
@@ -120,7 +121,7 @@ pub(super) fn bounded(tag: u8, len: usize) -> Result<(), End> {
     }
 }
 
-fn shutting_down() -> Told {
+pub(in crate::session) fn shutting_down() -> Told {
     Told::fatal(SqlState::ADMIN_SHUTDOWN, "the proxy is shutting down")
         .hint("connect again in a moment")
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
+use crate::stage::Stage;
 
 #[tokio::test]
 async fn nonsense_ends_the_session_with_08p01() {
@@ -214,10 +215,52 @@ async fn draining_ends_idle_sessions_and_lets_others_finish() {
     let mut busy = proxy.raw().await;
     busy.send(&[q("SELECT 1 FROM pg_sleep(0.5)")]).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
-    proxy.drain.send(true).unwrap();
+    Stage::Draining.reach(&proxy.stage);
     assert_eq!(idle.answer().await, "FATAL:57P01 end");
     assert_eq!(busy.answer().await, "T D:1 C:SELECT_1 Z:I");
     assert_eq!(busy.answer().await, "FATAL:57P01 end");
+}
+
+#[tokio::test]
+async fn ending_tells_the_busy_and_leaves_nothing_running() {
+    let proxy = Proxy::start().await;
+    let mut busy = proxy.raw().await;
+    busy.send(&[q("SELECT pg_sleep(30) /* ended */")]).await;
+    let mut open = proxy.raw().await;
+    assert_eq!(open.ask(&[q("BEGIN")]).await, "C:BEGIN Z:T");
+    // One that does not read what it asked for.
+    let mut deaf = proxy.raw().await;
+    deaf.send(&[q("SELECT repeat('x', 200000000)")]).await;
+    let mut head = [0; 4096];
+    deaf.stream.read_exact(&mut head).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    Stage::Draining.reach(&proxy.stage);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = std::time::Instant::now();
+    Stage::Ending.reach(&proxy.stage);
+    assert_eq!(busy.answer().await, "FATAL:57P01 end");
+    assert_eq!(open.answer().await, "FATAL:57P01 end");
+    let ended = proxy.records_soon("disconnect", 3).await;
+    assert!(began.elapsed() < Duration::from_secs(2));
+    for record in ended {
+        assert_eq!(record["reason"], "57P01: the proxy is shutting down");
+    }
+    let mut states: Vec<_> = proxy
+        .records("statement")
+        .iter()
+        .map(|record| record["sqlstate"].as_str().unwrap().to_owned())
+        .collect();
+    states.sort();
+    assert_eq!(states, ["00000", "57014", "57014"]);
+    let running = "SELECT count(*) FROM pg_stat_activity \
+                   WHERE query LIKE '%/* ended */%' AND state = 'active' AND usename = 'proxy'";
+    let stopped = tokio::task::spawn_blocking(move || {
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            server().psql(running) == "0"
+        })
+    });
+    assert!(stopped.await.unwrap());
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Limits, Rights};
 use crate::session::{Authority, Caller, Cancels, Dataset, Decided, Shared, Sight, Standing, run};
 use crate::sql::{self, Denial, Effect, Plan, Reason, Scope};
+use crate::stage::Stage;
 
 pub(super) fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
@@ -198,7 +199,7 @@ fn effect(text: &str) -> (&'static str, Effect) {
 pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     pub(super) trial: Trial,
-    pub(super) drain: watch::Sender<bool>,
+    pub(super) stage: watch::Sender<Stage>,
     records: PathBuf,
     _directory: tempfile::TempDir,
 }
@@ -225,17 +226,17 @@ impl Proxy {
         });
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = door.local_addr().unwrap();
-        let (drain, draining) = watch::channel(false);
+        let (stage, watched) = watch::channel(Stage::Serving);
         tokio::spawn(async move {
             loop {
                 let (stream, peer) = door.accept().await.unwrap();
-                tokio::spawn(enter(stream, peer, shared.clone(), draining.clone()));
+                tokio::spawn(enter(stream, peer, shared.clone(), watched.clone()));
             }
         });
         Self {
             address,
             trial,
-            drain,
+            stage,
             records,
             _directory: directory,
         }
@@ -307,7 +308,7 @@ async fn enter(
     mut stream: TcpStream,
     peer: SocketAddr,
     shared: Arc<Shared>,
-    draining: watch::Receiver<bool>,
+    stage: watch::Receiver<Stage>,
 ) {
     let len = stream.read_u32().await.unwrap() as usize;
     let mut body = vec![0; len - 4];
@@ -341,7 +342,7 @@ async fn enter(
             method: Method::Scram,
             mfa: false,
         },
-        draining,
+        stage,
     };
     run(&shared, caller, stream).await;
 }
