@@ -189,8 +189,12 @@ impl Scanner {
         // An open body reaches the end of the buffer, or the next header follows it.
         while self.passing == 0 {
             let rest = buf.get(run..).unwrap_or_default();
-            let Some((tag, body)) = header(rest)? else {
-                return Ok(run_or(run, HEADER.saturating_sub(rest.len())));
+            let (tag, body) = match header(rest) {
+                Ok(Some(header)) => header,
+                Ok(None) => return Ok(run_or(run, HEADER.saturating_sub(rest.len()))),
+                // What came before it passes, however it was cut into reads.
+                Err(_) if run > 0 => return Ok(Step::Run { len: run }),
+                Err(error) => return Err(error),
             };
             if self.interesting.contains(tag) {
                 return self.whole(tag, body, rest.len(), run);

@@ -120,6 +120,17 @@ fn lengths_that_cannot_be_are_refused() {
     }
 }
 
+/// Found by tests/fuzz: what had arrived together with the fault was lost.
+#[test]
+fn what_comes_before_a_fault_passes() {
+    let row = frame(b'D', b"row");
+    let stream = [&row[..], b"D\0\0\0\0"].concat();
+    let mut scanner = Scanner::new(Tags::NONE, 64);
+    assert_eq!(scanner.next(&stream), Ok(Step::Run { len: row.len() }));
+    let fault = FrameError::Length { tag: b'D', len: 0 };
+    assert_eq!(scanner.next(&stream[row.len()..]), Err(fault));
+}
+
 #[test]
 fn an_interesting_frame_is_bounded_before_it_is_read() {
     let mut scanner = Scanner::new(Tags::ALL, 16);
