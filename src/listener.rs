@@ -7,6 +7,9 @@
 //! byte of its stream has been read that came after its authentication.
 
 mod endpoint;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handshake;
 pub mod options;
 mod refused;

@@ -8,6 +8,7 @@
 #   cargo test --release -- --ignored       tests that take minutes
 #   cargo deny check advisories             needs the advisory database
 #   sh benches/side-by-side/run.sh          beside a direct connection
+#   sh tests/fuzz/run.sh 3600               the fuzz targets for an hour, optimized
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -42,6 +43,7 @@ cargo clippy --version >/dev/null 2>&1 || rustup component add clippy
 
 step format
 cargo fmt --check
+cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 
 step lints
 cargo clippy --locked --all-targets -- -D warnings
@@ -50,6 +52,9 @@ step tests
 cargo test --locked
 
 [ -z "$quick" ] || exit 0
+
+step "fuzz targets, 45 seconds"
+sh tests/fuzz/run.sh
 
 step documentation
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items --quiet
