@@ -46,6 +46,9 @@ pub struct Context<'a> {
     pub catalog: &'a Catalog,
     /// Where names are looked up.
     pub scope: &'a Scope,
+    /// The types that the client gives its parameters, as Parse has them: 0, or
+    /// none, leaves one to Postgres.
+    pub parameters: &'a [Oid],
 }
 
 /// One statement, decided: the only thing that can be sent upstream as SQL.
@@ -361,6 +364,7 @@ mod tests {
                 rights: &rights,
                 catalog: &catalog,
                 scope: &Scope::default(),
+                parameters: &[],
             };
             for (begin, form, end) in forms {
                 for count in [500, canonical::MAX_TEXT / form.len() - 64] {

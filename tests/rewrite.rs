@@ -59,6 +59,7 @@ impl World {
             rights: &rights,
             catalog: &self.catalog,
             scope: &scope,
+            parameters: &[],
         };
         match sql::plan(statement, context) {
             Ok(plans) => plans

@@ -83,13 +83,15 @@ pub trait Authority: Send + Sync {
     /// Why not.
     fn settable(&self, standing: &Standing, name: &str, value: &str) -> Result<(), Told>;
 
-    /// Decides each statement of a text.
+    /// Decides each statement of a text, whose parameters have the `types` that
+    /// Parse gives them.
     ///
     /// # Errors
     /// The first refusal.
     fn decide(
         &self,
         text: &Arc<str>,
+        types: &[Oid],
         sight: &Sight,
         scope: &Scope,
     ) -> Result<Arc<[Decided]>, Denial>;
@@ -267,6 +269,7 @@ impl Authority for Governed {
     fn decide(
         &self,
         text: &Arc<str>,
+        types: &[Oid],
         sight: &Sight,
         scope: &Scope,
     ) -> Result<Arc<[Decided]>, Denial> {
@@ -276,6 +279,7 @@ impl Authority for Governed {
             dataset: sight.dataset.clone(),
             catalog: sight.catalog.epoch,
             scope: scope.clone(),
+            parameters: types.into(),
         };
         if let Some(decided) = self.plans.get(&key) {
             return Ok(decided);
@@ -284,6 +288,7 @@ impl Authority for Governed {
             rights: &sight.standing.rights,
             catalog: &sight.catalog,
             scope,
+            parameters: types,
         };
         let decided: Arc<[Decided]> = sql::plan(text, context)?
             .into_iter()

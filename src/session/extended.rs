@@ -54,7 +54,7 @@ where
 
     async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
         let name = checked(parse.name)?;
-        let steps = self.decide(&Arc::from(parse.query)).await?;
+        let steps = self.decide(&Arc::from(parse.query), &parse.types).await?;
         // Reading a parameter runs its domain's check.
         let foreign = &self.sight.catalog.foreign_types;
         if let Some(name) = parse.types.iter().find_map(|oid| foreign.get(oid)) {
@@ -298,7 +298,8 @@ where
         if *basis == now {
             return Ok(Fresh::Same);
         }
-        let steps = self.plan(&prepared.step.source, &scope)?;
+        let types = prepared.types.as_deref().unwrap_or_default();
+        let steps = self.plan(&prepared.step.source, types, &scope)?;
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
             return Err(several().into());
         };

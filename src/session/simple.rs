@@ -45,7 +45,7 @@ where
 
     /// What is to run, and the message that is sent for it.
     async fn runs(&mut self, text: &Arc<str>) -> Result<(VecDeque<Run>, Vec<u8>), Stop> {
-        let mut steps = self.decide(text).await?;
+        let mut steps = self.decide(text, &[]).await?;
         if steps.len() > 1 {
             steps.retain(|step| step.effect != Effect::Empty);
         }

@@ -287,7 +287,7 @@ fn search_path(shared: &Shared, sight: &Sight, asked: &Asked) -> Result<Path, To
     let set = format!("SET search_path TO {list}").into();
     let decided = shared
         .authority
-        .decide(&set, sight, &Scope::default())
+        .decide(&set, &[], sight, &Scope::default())
         .map_err(|denial| denial.tell())?;
     match decided.iter().map(|decided| &decided.plan.effect).next() {
         Some(Effect::SearchPath {

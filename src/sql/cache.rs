@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use super::Scope;
+use crate::catalog::Oid;
 
 /// Everything that a plan depends on.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +22,8 @@ pub struct Key {
     pub catalog: u64,
     /// Where the session looks names up
     pub scope: Scope,
+    /// The types that the client gives its parameters
+    pub parameters: Box<[Oid]>,
 }
 
 /// A bounded cache; clones share it.
@@ -58,7 +61,7 @@ impl<V: Clone + Send + Sync + 'static> Cache<V> {
             .map(|name| name.len() + 32)
             .sum();
         // moka keeps some two hundred bytes of its own by entry.
-        let bytes = bytes.saturating_add(key.text.len() + names + 256);
+        let bytes = bytes.saturating_add(key.text.len() + names + 4 * key.parameters.len() + 256);
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.entries.insert(key, Weighed { value, bytes });
     }
@@ -83,6 +86,7 @@ mod tests {
             dataset: "shop".into(),
             catalog: 7,
             scope: scope(&["public"], &[]),
+            parameters: [23].into(),
         }
     }
 
@@ -99,15 +103,16 @@ mod tests {
     }
 
     #[test]
-    fn neither_do_other_texts_catalogs_datasets_or_paths() {
+    fn neither_do_other_texts_catalogs_datasets_paths_or_types() {
         let cache = Cache::new(1 << 20);
         cache.insert(key(), (), 100);
-        let others: [fn(&mut Key); 5] = [
+        let others: [fn(&mut Key); 6] = [
             |key| key.text = "select email from customers ".into(),
             |key| key.catalog += 1,
             |key| key.dataset = "shop2".into(),
             |key| key.scope = scope(&["public", "b"], &[]),
             |key| key.scope = scope(&["public"], &["t"]),
+            |key| key.parameters = [26].into(),
         ];
         for change in others {
             let mut other = key();

@@ -1,71 +1,93 @@
 //! Conditions that may run inside a row filter's fence.
 //!
 //! The fence keeps the client's expressions off hidden rows, and the index with
-//! them. A comparison of a clear column of a built-in type with a constant or a
-//! parameter can tell nothing: it cannot raise and calls nothing of the
-//! client's, so a copy of it goes inside, where Postgres can use the index. The
-//! original stays where it was.
+//! them. A condition that can neither raise nor call anything of the client's
+//! tells nothing of a row: a copy of it goes inside, where Postgres can use the
+//! index. The original stays where it was.
 //!
-//! Invariant: only comparisons that are false for NULL are copied, so that it
-//! does not matter whether the relation stands on the nullable side of a join.
+//! What is copied, of a conjunct of WHERE or of JOIN … ON (`column` is one that the
+//! caller sees in clear, of a relation named in the same SELECT):
+//!
+//! | the client's | the copy |
+//! |---|---|
+//! | `column < value`, `value > column`; `=`, `<`, `>`, `<=`, `>=` | `column OPERATOR(pg_catalog.<) (value)` |
+//! | `column BETWEEN value AND value` | both comparisons, joined by AND |
+//! | `column IN (value, …)` | `column OPERATOR(pg_catalog.=) ANY (ARRAY[value, …])`, or equalities joined by OR |
+//! | `column = ANY (array)` | `column OPERATOR(pg_catalog.=) ANY (array)` |
+//! | `column IS NULL`, `column IS NOT NULL` | the same |
+//!
+//! [`value`] says what a value and an array can be, and why comparing them with
+//! the column cannot raise. Every operator is named with its schema: one of the
+//! client's choosing is never run.
+//!
+//! Invariant: a copy takes no row away that the statement would have shown. WHERE
+//! is asked after all joins, so a condition that NULL does not meet may go to any
+//! relation of its FROM: rows that are gone from the nullable side of a join leave
+//! NULLs in their place, which the original rejects. `IS NULL` is met by NULL, and
+//! goes only where no join puts NULLs ([`reach`]). The condition of an inner join
+//! is to what it joins as WHERE is to FROM; that of an outer join only chooses
+//! among the rows of its nullable side, and goes only there.
+
+mod parameters;
+mod reach;
+mod types;
+mod value;
 
 use std::collections::{BTreeMap, HashMap};
 
-use pg_raw_parse::{Node, deparse, make, nodes};
+use pg_raw_parse::{Node, nodes};
 
-use crate::catalog::TypeClass;
+use crate::catalog::{Column, Oid};
 
 use super::depth;
 use super::names::quote;
+use parameters::Parameters;
+use reach::Reach;
 
 /// A column reference that certainly means a column of a relation named in the
 /// same SELECT: by the reference's byte, the relation's byte and the column.
 pub(super) type Bound = BTreeMap<usize, (usize, String)>;
 
-/// Whether comparing values of this class with each other can neither raise nor
-/// call anything but Postgres's own code.
-pub(super) fn comparable(class: TypeClass) -> bool {
-    match class {
-        TypeClass::Text
-        | TypeClass::Int2
-        | TypeClass::Int4
-        | TypeClass::Int8
-        | TypeClass::Numeric
-        | TypeClass::Float4
-        | TypeClass::Float8
-        | TypeClass::Bool
-        | TypeClass::Date
-        | TypeClass::Timestamp
-        | TypeClass::Timestamptz
-        | TypeClass::Uuid => true,
-        TypeClass::Char
-        | TypeClass::Bytea
-        | TypeClass::Inet
-        | TypeClass::Cidr
-        | TypeClass::Json
-        | TypeClass::Jsonb
-        | TypeClass::Domain
-        | TypeClass::Other => false,
+/// What is known of a statement's columns and parameters.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'k> {
+    pub(super) bound: &'k Bound,
+    /// The column of that name, of the relation named at that byte.
+    pub(super) column: &'k dyn Fn(usize, &str) -> Option<&'k Column>,
+    /// Whether its caller sees it in clear and its relation stands behind a fence.
+    pub(super) open: &'k dyn Fn(usize, &str) -> bool,
+    /// The types that the client gave its parameters; 0 leaves one to Postgres.
+    pub(super) parameters: &'k [Oid],
+    /// `server_version_num`
+    pub(super) version: u32,
+}
+
+impl<'k> Known<'k> {
+    /// The relation's byte and the column that a node refers to.
+    fn column(&self, node: Node<'_>) -> Option<(usize, &'k Column)> {
+        let Node::ColumnRef(reference) = node else {
+            return None;
+        };
+        let (site, name) = self.bound.get(&usize::try_from(reference.location).ok()?)?;
+        Some((*site, (self.column)(*site, name)?))
     }
 }
 
-/// The class of a column, if its caller sees it in clear.
-pub(super) type Open<'o> = &'o dyn Fn(usize, &str) -> Option<TypeClass>;
-
 /// The copies that may go inside, by the relation's byte.
 pub(super) fn conditions(
+    statement: Node<'_>,
     query: Node<'_>,
-    bound: &Bound,
-    open: Open<'_>,
+    known: &Known<'_>,
 ) -> HashMap<usize, Vec<String>> {
+    let parameters = Parameters::of(statement, query, known);
     let mut found: HashMap<usize, Vec<String>> = HashMap::new();
     let visit = |node: Node<'_>| {
         if let Node::SelectStmt(select) = node {
-            for condition in conjuncts(select.where_clause()) {
-                if let Some((site, text)) = copy(condition, bound, open) {
+            reach::conjuncts(select, &mut |condition, reach| {
+                if let Some((site, text)) = copy(condition, reach, known, &parameters) {
                     found.entry(site).or_default().push(text);
                 }
-            }
+            });
         }
     };
     // The statement has been walked before, and was not too deep.
@@ -73,116 +95,106 @@ pub(super) fn conditions(
     found
 }
 
-fn conjuncts(condition: Node<'_>) -> Vec<Node<'_>> {
-    match condition {
-        Node::BoolExpr(all) if all.boolop == nodes::BoolExprType::AND_EXPR => {
-            all.args().iter().flat_map(conjuncts).collect()
-        }
-        Node::None => Vec::new(),
-        one => vec![one],
+fn copy(
+    condition: Node<'_>,
+    reach: &Reach,
+    known: &Known<'_>,
+    parameters: &Parameters,
+) -> Option<(usize, String)> {
+    let open = |node: Node<'_>, strict: bool| {
+        let (site, column) = known.column(node)?;
+        let goes = reach.goes(site, strict) && (known.open)(site, &column.name);
+        goes.then_some((site, column))
+    };
+    if let Node::NullTest(test) = condition {
+        let is_null = test.nulltesttype == nodes::NullTestType::IS_NULL;
+        let (site, column) = open(test.arg(), !is_null)?;
+        let is = if is_null { "IS NULL" } else { "IS NOT NULL" };
+        return Some((site, format!("{} {is}", quote(&column.name))));
     }
-}
-
-fn copy(condition: Node<'_>, bound: &Bound, open: Open<'_>) -> Option<(usize, String)> {
     let Node::A_Expr(expression) = condition else {
         return None;
     };
     let operator = operator(expression)?;
-    let Node::ColumnRef(column) = expression.lexpr() else {
-        return None;
-    };
-    let (site, name) = bound.get(&usize::try_from(column.location).ok()?)?;
-    let class = open(*site, name).filter(|class| comparable(*class))?;
-    let column = quote(name);
-    let compare = |operator: &str, value: Node<'_>| {
-        Some(format!(
-            "{column} OPERATOR(pg_catalog.{operator}) {}",
-            constant(value, class)?
-        ))
-    };
-    let text = match (expression.kind, expression.rexpr()) {
-        (nodes::A_Expr_Kind::AEXPR_OP, value) => compare(operator, value)?,
-        (nodes::A_Expr_Kind::AEXPR_IN, Node::NodeList(values)) if operator == "=" => values
-            .iter()
-            .map(|value| compare("=", value))
-            .collect::<Option<Vec<_>>>()?
-            .join(" OR "),
-        (nodes::A_Expr_Kind::AEXPR_BETWEEN, Node::NodeList(bounds)) => {
-            let (low, high) = (bounds.get(0)?, bounds.get(1)?);
-            format!("{} AND {}", compare(">=", low)?, compare("<=", high)?)
-        }
+    let (left, right) = (expression.lexpr(), expression.rexpr());
+    if let Some((site, column)) = open(left, true) {
+        return Some((
+            site,
+            compared(column, operator, expression.kind, right, parameters)?,
+        ));
+    }
+    // The other way round.
+    let (site, column) = open(right, true)?;
+    let operator = match operator {
+        "<" => ">",
+        ">" => "<",
+        "<=" => ">=",
+        ">=" => "<=",
+        "=" => "=",
         _ => return None,
     };
-    Some((*site, text))
+    let plain = expression.kind == nodes::A_Expr_Kind::AEXPR_OP;
+    let value = plain.then(|| value::scalar(left, column, parameters))??;
+    Some((site, comparison(column, operator, &value)))
 }
 
+fn compared(
+    column: &Column,
+    operator: &str,
+    kind: nodes::A_Expr_Kind::Type,
+    right: Node<'_>,
+    parameters: &Parameters,
+) -> Option<String> {
+    let scalar = |node| value::scalar(node, column, parameters);
+    match (kind, operator, right) {
+        (nodes::A_Expr_Kind::AEXPR_OP, "BETWEEN", _) => None,
+        (nodes::A_Expr_Kind::AEXPR_OP, _, value) => {
+            Some(comparison(column, operator, &scalar(value)?))
+        }
+        (nodes::A_Expr_Kind::AEXPR_BETWEEN, "BETWEEN", Node::NodeList(bounds)) => {
+            let (low, high) = (scalar(bounds.get(0)?)?, scalar(bounds.get(1)?)?);
+            Some(format!(
+                "{} AND {}",
+                comparison(column, ">=", &low),
+                comparison(column, "<=", &high)
+            ))
+        }
+        (nodes::A_Expr_Kind::AEXPR_IN, "=", Node::NodeList(values)) => {
+            if let Some(array) = value::array_of(values, column) {
+                return Some(any(column, &array));
+            }
+            let equals = value::list(values, column, parameters)?
+                .iter()
+                .map(|value| comparison(column, "=", value))
+                .collect::<Vec<_>>();
+            Some(equals.join(" OR "))
+        }
+        (nodes::A_Expr_Kind::AEXPR_OP_ANY, "=", array) => {
+            Some(any(column, &value::array(array, column, parameters)?))
+        }
+        _ => None,
+    }
+}
+
+fn comparison(column: &Column, operator: &str, value: &str) -> String {
+    format!(
+        "{} OPERATOR(pg_catalog.{operator}) ({value})",
+        quote(&column.name)
+    )
+}
+
+fn any(column: &Column, array: &str) -> String {
+    format!(
+        "{} OPERATOR(pg_catalog.=) ANY ({array})",
+        quote(&column.name)
+    )
+}
+
+/// The name of a built-in comparison, as the grammar has it.
 fn operator(expression: &nodes::A_Expr) -> Option<&str> {
     let mut name = expression.name().iter().filter_map(Node::as_str);
     match (name.next()?, name.next()) {
         (operator @ ("=" | "<" | ">" | "<=" | ">=" | "BETWEEN"), None) => Some(operator),
         _ => None,
-    }
-}
-
-/// The text of a constant or parameter, by the grammar's own printing; none
-/// where comparing it with a column of that class could convert either of them
-/// at run time. A conversion can raise, and would do so on hidden rows.
-fn constant(node: Node<'_>, class: TypeClass) -> Option<String> {
-    let plain = |node: Node<'_>| matches!(node, Node::A_Const(value) if !value.isnull);
-    let servable = match node {
-        // A constant's cast is done before anything runs, once its type is the
-        // column's.
-        Node::TypeCast(cast) => plain(cast.arg()) && of_class(cast.type_name(), class),
-        // A parameter has a type of the client's choosing: where one that Postgres
-        // would compare at all might be converted, it stays outside.
-        Node::ParamRef(_) => !matches!(
-            class,
-            TypeClass::Numeric | TypeClass::Float4 | TypeClass::Float8
-        ),
-        other => plain(other),
-    };
-    if !servable {
-        return None;
-    }
-    let statement = make::owned(|memory| {
-        let value = memory.make_unique(node);
-        let target = memory.make_res_target(None, memory.empty(), value);
-        let mut select = memory.make_node::<nodes::SelectStmt>();
-        select.as_mut().set_target_list(memory.make_list(&[target]));
-        select
-    });
-    let printed = deparse(&*statement).ok()?;
-    printed
-        .as_str()
-        .strip_prefix("SELECT ")
-        .map(|text| format!("({text})"))
-}
-
-/// Whether a type's name means the class, so that nothing is converted.
-fn of_class(name: Option<&nodes::TypeName>, class: TypeClass) -> bool {
-    let Some(name) = name.filter(|name| name.array_bounds().is_empty()) else {
-        return false;
-    };
-    let mut parts = name
-        .names()
-        .iter()
-        .map(|part| part.sval().unwrap_or_default());
-    let last = match (parts.next(), parts.next()) {
-        (Some("pg_catalog"), Some(last)) | (Some(last), None) => last,
-        _ => return false,
-    };
-    match class {
-        TypeClass::Text => matches!(last, "text" | "varchar"),
-        TypeClass::Int2 | TypeClass::Int4 | TypeClass::Int8 => {
-            matches!(last, "int2" | "int4" | "int8")
-        }
-        TypeClass::Numeric => last == "numeric",
-        TypeClass::Float4 | TypeClass::Float8 => matches!(last, "float4" | "float8"),
-        TypeClass::Bool => last == "bool",
-        TypeClass::Date => last == "date",
-        TypeClass::Timestamp => last == "timestamp",
-        TypeClass::Timestamptz => last == "timestamptz",
-        TypeClass::Uuid => last == "uuid",
-        _ => false,
     }
 }

@@ -89,7 +89,14 @@ fn govern_nested(
         (Err(why), true) => return Err(agreement::unread(&why, &reached)),
     };
     if let Some(reading) = &reading {
-        scans::settle(&mut reached, canonical, &surveyed, reading, &mut decided)?;
+        scans::settle(
+            &mut reached,
+            canonical,
+            &surveyed,
+            reading,
+            &mut decided,
+            context,
+        )?;
     }
     if depth > 0 {
         views::hidden(&reached, &surveyed)?;

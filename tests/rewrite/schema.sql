@@ -30,6 +30,20 @@ CREATE TABLE public.events_2025_02 PARTITION OF public.events
     FOR VALUES FROM ('2025-02-01') TO ('2025-03-01');
 CREATE TABLE public.vips (note text) INHERITS (public.customers);
 CREATE TABLE public.secrets (id integer, word text);
+CREATE TABLE public.accounts (
+    id bigint PRIMARY KEY,
+    holder text COLLATE "POSIX",
+    code varchar(12),
+    country character(2),
+    kind name,
+    balance numeric,
+    rate double precision,
+    active boolean,
+    opened date,
+    seen_at timestamp,
+    token uuid,
+    region text
+);
 CREATE SEQUENCE public.tickets;
 
 CREATE VIEW public.customer_contacts AS SELECT id, full_name, email, phone FROM public.customers;

@@ -11,6 +11,7 @@ use tokio::runtime::RuntimeFlavor;
 use super::Requests;
 use super::deny::{Refused, no_grant};
 use crate::audit::Who;
+use crate::catalog::Oid;
 use crate::error::Tell;
 use crate::session::End;
 use crate::session::authority::{Decided, Sight};
@@ -54,11 +55,16 @@ where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
 {
-    /// Decides each statement of a text, once all is in that it hangs on.
-    pub(in crate::session) async fn decide(&mut self, text: &Arc<str>) -> Result<Vec<Step>, Stop> {
+    /// Decides each statement of a text, once all is in that it hangs on. `types`
+    /// are those that the client gives its parameters.
+    pub(in crate::session) async fn decide(
+        &mut self,
+        text: &Arc<str>,
+        types: &[Oid],
+    ) -> Result<Vec<Step>, Stop> {
         self.prepare().await?;
         let scope = self.session.pipeline().path().effective();
-        let (mut told, mut tries) = (self.plan(text, &scope), 0);
+        let (mut told, mut tries) = (self.plan(text, types, &scope), 0);
         // A name may be newer than the catalog.
         while let Err(denial) = &told
             && tries == 0
@@ -76,7 +82,7 @@ where
             if self.sight.catalog.epoch == seen {
                 break;
             }
-            told = self.plan(text, &scope);
+            told = self.plan(text, types, &scope);
         }
         Ok(told.map_err(Refused::from)?)
     }
@@ -146,14 +152,15 @@ where
     pub(in crate::session) fn plan(
         &self,
         text: &Arc<str>,
+        types: &[Oid],
         scope: &Scope,
     ) -> Result<Vec<Step>, Denial> {
-        apart(text.len(), || self.planned(text, scope))
+        apart(text.len(), || self.planned(text, types, scope))
     }
 
-    fn planned(&self, text: &Arc<str>, scope: &Scope) -> Result<Vec<Step>, Denial> {
+    fn planned(&self, text: &Arc<str>, types: &[Oid], scope: &Scope) -> Result<Vec<Step>, Denial> {
         let authority = &self.session.shared.authority;
-        let whole = authority.decide(text, &self.sight, scope);
+        let whole = authority.decide(text, types, &self.sight, scope);
         let one_by_one = match &whole {
             Ok(decided) => {
                 decided.len() > 1 && decided.iter().any(|it| carries_on(&it.plan.effect))
@@ -180,7 +187,8 @@ where
         let mut steps = Vec::with_capacity(sources.len());
         for source in sources {
             let scope = paths.effective();
-            for decided in authority.decide(&source, &self.sight, &scope)?.iter() {
+            let decided = authority.decide(&source, types, &self.sight, &scope)?;
+            for decided in decided.iter() {
                 paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
                 steps.push(self.step(decided, &source, &scope));
             }

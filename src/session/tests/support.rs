@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use super::postgres::Postgres;
 use crate::audit::Log;
 use crate::audit::record::PolicyStamp;
-use crate::catalog::{Catalog, Relation};
+use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Limits, Rights};
@@ -113,7 +113,13 @@ impl Authority for Trial {
         }
     }
 
-    fn decide(&self, text: &Arc<str>, _: &Sight, scope: &Scope) -> Result<Arc<[Decided]>, Denial> {
+    fn decide(
+        &self,
+        text: &Arc<str>,
+        _: &[Oid],
+        _: &Sight,
+        scope: &Scope,
+    ) -> Result<Arc<[Decided]>, Denial> {
         let rules = self.rules();
         let one = |source: Arc<str>| {
             let mut text = source.to_string();

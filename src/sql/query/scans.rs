@@ -5,12 +5,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::reach::{Reached, Standing};
+use crate::policy::RelationAccess;
 use crate::sql::canonical::{Canonical, query_of};
 use crate::sql::referee::Decided;
 use crate::sql::resolve::Reading;
 use crate::sql::scan::{self, Wants};
 use crate::sql::survey::Survey;
-use crate::sql::{Denial, Reason, pushdown};
+use crate::sql::{Context, Denial, Reason, pushdown};
 
 /// Writes the scans, now that it is known what the statement uses.
 pub(super) fn settle(
@@ -19,8 +20,9 @@ pub(super) fn settle(
     surveyed: &Survey,
     reading: &Reading,
     decided: &mut Decided,
+    context: &Context<'_>,
 ) -> Result<(), Denial> {
-    let inside = inside(reached, canonical, reading);
+    let inside = inside(reached, canonical, reading, context);
     let nothing = BTreeSet::new();
     for one in reached.iter_mut() {
         let Some(access) = &one.access else { continue };
@@ -52,29 +54,33 @@ fn inside(
     reached: &[Reached],
     canonical: &Canonical,
     reading: &Reading,
+    context: &Context<'_>,
 ) -> HashMap<usize, Vec<String>> {
-    let fenced = |one: &&Reached| {
-        matches!(one.standing, Standing::Governed)
-            && one
-                .access
-                .as_ref()
-                .is_some_and(|access| access.filter.is_some())
+    let fenced = |one: &Reached| {
+        let filtered = |access: &RelationAccess| access.filter.is_some();
+        matches!(one.standing, Standing::Governed | Standing::Masked(_))
+            && one.access.as_ref().is_some_and(filtered)
     };
-    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(|one| fenced(&one)))
-    else {
+    let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(fenced)) else {
         return HashMap::new();
     };
+    let at = |site: usize| reached.iter().find(|one| one.site.start == site);
+    let column = |site: usize, name: &str| at(site)?.relation.column(name);
     let open = |site: usize, name: &str| {
-        let mut sites = reached.iter().filter(fenced);
-        let one = sites.find(|one| one.site.start == site)?;
-        let accesses = one.access.iter().flat_map(|access| &access.columns);
-        let mut columns = one.relation.columns.iter().zip(accesses);
-        columns
-            .find(|(column, _)| &*column.name == name)
-            .filter(|(_, access)| access.treatment.is_clear())
-            .map(|(column, _)| column.class)
+        at(site).filter(|one| fenced(one)).is_some_and(|one| {
+            let accesses = one.access.iter().flat_map(|access| &access.columns);
+            let mut columns = one.relation.columns.iter().zip(accesses);
+            columns.any(|(column, access)| &*column.name == name && access.treatment.is_clear())
+        })
     };
-    pushdown::conditions(query, &reading.bound, &open)
+    let known = pushdown::Known {
+        bound: &reading.bound,
+        column: &column,
+        open: &open,
+        parameters: context.parameters,
+        version: context.catalog.version,
+    };
+    pushdown::conditions(canonical.node(), query, &known)
 }
 
 /// Which system columns the statement names, so that scans serve them.
