@@ -9,6 +9,7 @@ mod canonical;
 mod depth;
 mod functions;
 pub(crate) mod names;
+mod printer;
 mod pushdown;
 mod query;
 mod referee;

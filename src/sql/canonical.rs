@@ -6,9 +6,11 @@
 
 use std::sync::Arc;
 
-use pg_raw_parse::{Node, Owned, StmtList, deparse, make, nodes, normalize, parse};
+use pg_raw_parse::{Node, Owned, StmtList, make, nodes, normalize, parse};
 use ring::digest;
 
+use super::printer::{self, Unprintable};
+use super::statement::Kind;
 use super::{Denial, Reason, depth};
 
 /// The longest text that is planned, in bytes.
@@ -116,10 +118,7 @@ fn bounded(statements: usize) -> Result<(), Denial> {
 pub(super) fn printed(text: &str) -> Result<String, Denial> {
     let tree = parsed(text)?;
     match (tree.iter().next(), tree.len()) {
-        (Some(statement), 1) => {
-            let printed = deparse(statement).map_err(|error| syntax(&error))?;
-            Ok(printed.as_str().to_owned())
-        }
+        (Some(statement), 1) => print(statement).map(|(text, _)| text),
         _ => Err(Denial::new(
             Reason::Unsupported,
             "more than one statement where one belongs",
@@ -144,20 +143,28 @@ fn parsed(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
 fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
     // Nothing may go down the tree before its depth is known.
     let only = says_only(statement.stmt())?;
-    let printed = match only {
-        true => deparse(&*mark_only(statement)?),
-        false => deparse(statement),
-    }
-    .map_err(|error| syntax(&error))?;
-    let text = printed.as_str().to_owned();
-    let tree = parse(&text).map_err(|error| syntax(&error))?.into_inner();
-    if tree.len() != 1 {
-        return Err(Denial::new(
-            Reason::Unsupported,
-            "statement has no canonical form",
-        ));
-    }
+    let (text, tree) = match only {
+        true => print(&*mark_only(statement)?)?,
+        false => print(statement)?,
+    };
     Ok(Canonical { text, tree })
+}
+
+fn print(statement: &nodes::RawStmt) -> Result<(String, Owned<StmtList>), Denial> {
+    // What is not served is refused by its name, whatever it holds.
+    let printed = match Kind::of(statement.stmt()) {
+        Some(_) => printer::print(statement),
+        None => printer::print_unchecked(statement),
+    };
+    printed.map_err(|why| match why {
+        Unprintable::Grammar(error) => syntax(&error),
+        Unprintable::TooDeep => Denial::too_deep(),
+        Unprintable::Unfaithful => Denial::new(
+            Reason::Unsupported,
+            "statement has no canonical form: printed, it would mean something else",
+        )
+        .hint("write it in plainer SQL"),
+    })
 }
 
 /// The longest statement that holds no query, in bytes: its depth is not
@@ -178,14 +185,22 @@ fn says_only(node: Node<'_>) -> Result<bool, Denial> {
     Ok(only)
 }
 
+/// Whether a statement is a query itself.
+pub(super) fn is_query(node: Node<'_>) -> bool {
+    matches!(
+        node,
+        Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::MergeStmt(_)
+    )
+}
+
 /// The query a statement consists of or wraps.
 pub(super) fn query_of(node: Node<'_>) -> Option<Node<'_>> {
     match node {
-        Node::SelectStmt(_)
-        | Node::InsertStmt(_)
-        | Node::UpdateStmt(_)
-        | Node::DeleteStmt(_)
-        | Node::MergeStmt(_) => Some(node),
+        query if is_query(query) => Some(query),
         Node::CopyStmt(copy) => query_of(copy.query()),
         Node::DeclareCursorStmt(declare) => query_of(declare.query()),
         Node::PrepareStmt(prepare) => query_of(prepare.query()),

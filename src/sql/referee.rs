@@ -9,12 +9,12 @@
 
 use std::collections::HashSet;
 
-use pg_raw_parse::{Node, deparse, nodes, parse};
+use pg_raw_parse::{Node, nodes, parse};
 
 use super::canonical::query_of;
 use super::statement::Kind;
 use super::survey::{self, Role, Survey};
-use super::{Context, Denial, Reason, functions, temporary};
+use super::{Context, Denial, Reason, functions, printer, temporary};
 
 /// What was decided about a statement.
 #[derive(Debug, Default)]
@@ -68,7 +68,7 @@ pub(super) fn check(
         return Ok(());
     };
     let is_scan = |subselect: &nodes::RangeSubselect| {
-        deparse(subselect.subquery()).is_ok_and(|text| decided.scans.contains(text.as_str()))
+        printer::text(subselect.subquery()).is_ok_and(|text| decided.scans.contains(&text))
     };
     // Where no scan was written, none can stand: nothing need be printed to tell.
     let found = match decided.scans.is_empty() {

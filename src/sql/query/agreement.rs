@@ -4,12 +4,14 @@
 //! Invariant: a reading that comes from here names the relations that Postgres's
 //! grammar names, at the same bytes, and no column reference is missing from it.
 
+use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
 use super::reach::{Reached, Standing};
 use super::touched::touched;
 use crate::policy::Treatment;
-use crate::sql::canonical::Canonical;
+use crate::sql::canonical::{Canonical, is_query};
+use crate::sql::printer;
 use crate::sql::resolve::{self, Reading};
 use crate::sql::survey::Survey;
 use crate::sql::{Denial, Reason};
@@ -21,8 +23,11 @@ pub(super) fn read(
     surveyed: &Survey,
     reached: &[Reached],
 ) -> Result<Reading, String> {
-    let inner = pg_raw_parse::deparse(query).map_err(|error| error.to_string())?;
-    let inner = inner.as_str();
+    let inner = match is_query(canonical.node()) {
+        true => Cow::Borrowed(canonical.text.as_str()),
+        false => Cow::Owned(printer::text(query).map_err(|why| why.to_string())?),
+    };
+    let inner = &*inner;
     let shift = shift(&canonical.text, inner).ok_or("the query inside could not be located")?;
     let names: Vec<(usize, Vec<String>)> = reached
         .iter()
