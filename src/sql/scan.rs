@@ -4,7 +4,9 @@
 //! all columns but hidden ones stay, in attribute order, each of its exact type,
 //! typmod and collation; a row filter is fenced by `OFFSET 0`, because an
 //! unfenced one is pulled up and the client's own expressions would run on
-//! hidden rows first.
+//! hidden rows first; and behind a fence no output is a plain column, because
+//! Postgres plans by the statistics of one, hidden rows' included, and runs the
+//! client's operators on them: `LIKE '%x\'` raises there for a value with an x.
 
 use std::collections::BTreeSet;
 
@@ -74,7 +76,7 @@ fn build(
         .zip(&access.columns)
         .filter_map(|(column, access)| {
             let used = wants.used.is_none_or(|used| used.contains(&*column.name));
-            output(column, access, used)
+            output(column, access, used, filter.is_some())
         })
         .collect();
     if wants.ctid {
@@ -102,6 +104,14 @@ fn build(
     })
 }
 
+/// A column's value by an expression that Postgres cannot see through. Planning
+/// may not fold it: `now` is stable, and COALESCE of a column that is never NULL
+/// is one that later versions may fold. Both branches are the column, so type,
+/// typmod and collation stay.
+pub(super) fn opaque(name: &str) -> String {
+    format!("CASE WHEN pg_catalog.now() IS NULL THEN {name} ELSE {name} END")
+}
+
 /// How a column is really treated: a mask that cannot serve its type blocks it.
 pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
     match &access.treatment {
@@ -112,9 +122,10 @@ pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
     }
 }
 
-fn output(column: &Column, access: &ColumnAccess, used: bool) -> Option<String> {
+fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> Option<String> {
     let name = quote(&column.name);
     match effective(column, access) {
+        Treatment::Clear if fenced && used => Some(format!("{} AS {name}", opaque(&name))),
         Treatment::Clear => Some(name),
         Treatment::Hide => None,
         // Nobody reads it: a reference to a blocked column is refused before this

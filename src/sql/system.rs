@@ -9,6 +9,7 @@ use crate::policy::Treatment;
 
 use super::canonical;
 use super::names::{qualified, quote};
+use super::scan::opaque;
 use super::{Context, Denial, Reason};
 
 /// How a system relation is read.
@@ -226,7 +227,14 @@ fn scan(relation: &Relation, filter: Option<&str>, named: &[&str]) -> Result<Str
             BLANKED
                 .iter()
                 .find(|(of, blanked, _)| *of == &*relation.name && *blanked == &*column.name)
-                .map_or_else(|| name.clone(), |(_, _, with)| format!("{with} AS {name}"))
+                .map_or_else(
+                    || match filter {
+                        // What is filtered out has statistics, too.
+                        Some(_) => format!("{} AS {name}", opaque(&name)),
+                        None => name.clone(),
+                    },
+                    |(_, _, with)| format!("{with} AS {name}"),
+                )
         })
         .collect();
     // Tools look comments up by the catalog's own OID: only where it is named.
