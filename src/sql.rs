@@ -9,6 +9,7 @@ mod canonical;
 mod depth;
 mod functions;
 pub(crate) mod names;
+mod normalize;
 mod printer;
 mod pushdown;
 mod query;
@@ -24,6 +25,8 @@ mod system;
 mod temporary;
 
 use std::sync::Arc;
+
+pub(crate) use normalize::fingerprint;
 
 use crate::catalog::{Catalog, Oid};
 use crate::error::{SqlState, Tell, Told};
@@ -153,6 +156,9 @@ pub struct RelationUse {
     pub relation: Arc<str>,
     /// Which columns, in which treatment, by which rule.
     pub columns: Vec<ColumnUse>,
+    /// The rule by which it may be read or written
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Arc<str>>,
     /// The rule of the row filter applied, if any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub row_filter: Option<Arc<str>>,
@@ -214,6 +220,8 @@ pub struct Denial {
     pub touched: Vec<RelationUse>,
     /// The statement with its literals out, if it could be parsed.
     pub normalized: Option<Arc<str>>,
+    /// The statement's kind, if it is one that is served.
+    pub kind: Option<&'static str>,
 }
 
 impl Denial {
@@ -225,6 +233,7 @@ impl Denial {
             position: None,
             touched: Vec::new(),
             normalized: None,
+            kind: None,
         }
     }
 

@@ -247,7 +247,7 @@ pub struct Execution {
 }
 
 /// One refusal.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Refusal {
     /// Always `deny`
     pub decision: &'static str,
@@ -258,9 +258,15 @@ pub struct Refusal {
     /// What and why, unless that could quote a literal
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
+    /// As its command tag begins, if it is a statement that is served at all
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
     /// The statement with its literals out, if it could be parsed
     #[serde(rename = "statement", skip_serializing_if = "Option::is_none")]
     pub normalized: Option<Arc<str>>,
+    /// Equal for statements that differ in literals only
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex_if_any")]
+    pub fingerprint: Option<u64>,
     /// What it would have touched
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub relations: Vec<RelationUse>,
@@ -289,6 +295,13 @@ fn micros<S: Serializer>(time: &jiff::Timestamp, to: S) -> Result<S::Ok, S::Erro
 fn hex<S: Serializer>(fingerprint: &u64, to: S) -> Result<S::Ok, S::Error> {
     // As text: JSON numbers lose integers over 2^53.
     to.collect_str(&format_args!("{fingerprint:016x}"))
+}
+
+fn hex_if_any<S: Serializer>(fingerprint: &Option<u64>, to: S) -> Result<S::Ok, S::Error> {
+    match fingerprint {
+        Some(fingerprint) => hex(fingerprint, to),
+        None => to.serialize_none(),
+    }
 }
 
 fn micros_of<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {

@@ -88,9 +88,7 @@ where
         sqlstate: told.state.0,
         reason: "session",
         message: Some(told.message.to_string()),
-        normalized: None,
-        relations: Vec::new(),
-        policy: Default::default(),
+        ..Refusal::default()
     };
     let event = Event::now(Some(who), What::Denial(Box::new(refusal)));
     // It is refused in any case.

@@ -6,8 +6,7 @@
 
 use std::sync::Arc;
 
-use pg_raw_parse::{Node, Owned, StmtList, make, nodes, normalize, parse};
-use ring::digest;
+use pg_raw_parse::{Node, Owned, StmtList, make, nodes, parse};
 
 use super::printer::{self, Unprintable};
 use super::statement::Kind;
@@ -318,23 +317,6 @@ fn stumble(text: &str, token: &str) -> Option<usize> {
         .map(|(at, _)| at)
 }
 
-/// The statement with its literals out, and its fingerprint. Utility statements
-/// are named by their kind alone: their literals are not always constants.
-pub(super) fn normalized(canonical: &Canonical, kind: &str) -> (Arc<str>, u64) {
-    let text = match query_of(canonical.node()) {
-        Some(_) => normalize::normalize(&canonical.text).unwrap_or_else(|_| kind.to_owned()),
-        None => kind.to_owned(),
-    };
-    let text = text.replace(ONLY_MARK, "ONLY ");
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    let first = digest
-        .as_ref()
-        .first_chunk::<8>()
-        .copied()
-        .unwrap_or_default();
-    (text.into(), u64::from_be_bytes(first))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -383,12 +365,5 @@ mod tests {
         assert_eq!(texts, ["select 1", "select ';'", "select 3 -- end"]);
         assert!(split(" -- nothing").unwrap().is_empty());
         assert_eq!(&*split("select 1;").unwrap()[0], "select 1;");
-    }
-
-    #[test]
-    fn literals_are_out() {
-        let one = statements("select 'secret' where 1 = 2").unwrap().remove(0);
-        let (text, _) = normalized(&one, "SELECT");
-        assert!(!text.contains("secret"), "{text}");
     }
 }

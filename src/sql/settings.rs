@@ -247,10 +247,10 @@ pub(super) fn screen(text: &str, call: usize) -> Option<Edit> {
 pub(super) fn readable(name: Option<&str>) -> Result<(), Denial> {
     match name {
         Some(name) if !name.to_ascii_lowercase().starts_with(OWN) => Ok(()),
-        Some(name) => Err(Denial::new(
-            Reason::Policy,
-            format!("setting {name} is the proxy's own"),
-        )),
+        Some(_) => Err(
+            Denial::new(Reason::Policy, "settings of the proxy's own cannot be read")
+                .hint("read any other setting, or ask the operator of the proxy"),
+        ),
         None => Err(Denial::new(
             Reason::Policy,
             "current_setting is allowed only with the setting's name as a constant",

@@ -14,6 +14,7 @@ use pg_raw_parse::{Node, nodes};
 use crate::policy::Action;
 
 use super::canonical::{self, Canonical};
+use super::normalize::{fingerprint, normalized};
 use super::query::{Governed, govern, named_types};
 use super::survey::{type_name, unknown};
 use super::{Context, Denial, Effect, Plan, Reason, referee, session, temporary};
@@ -23,22 +24,28 @@ pub(super) use kind::Kind;
 /// Decides one statement.
 pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
     let node = canonical.node();
-    let Some(kind) = Kind::of(node) else {
-        return Err(Denial::new(
+    let kind = Kind::of(node);
+    let normalized = normalized(&canonical.text);
+    let decided = match kind {
+        Some(kind) => by_kind(kind, canonical, context),
+        None => Err(Denial::new(
             Reason::Unsupported,
             format!("statement `{}` is not served", unknown(node)),
         )
-        .hint("run it on the database itself, as an administrator"));
+        .hint("run it on the database itself, as an administrator")),
     };
-    let (normalized, fingerprint) = canonical::normalized(canonical, kind.label());
-    let named = |mut denial: Denial| {
-        denial.normalized = Some(normalized.clone());
-        denial
-    };
-    let mut plan = by_kind(kind, canonical, context).map_err(named)?;
-    plan.normalized = normalized.clone();
-    plan.fingerprint = fingerprint;
-    Ok(plan)
+    match decided {
+        Ok(plan) => Ok(Plan {
+            fingerprint: fingerprint(&normalized),
+            normalized,
+            ..plan
+        }),
+        Err(denial) => Err(Denial {
+            normalized: Some(normalized),
+            kind: kind.map(Kind::label),
+            ..denial
+        }),
+    }
 }
 
 fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {

@@ -260,5 +260,6 @@ fn unsplit() -> Denial {
         hint: Some("send them one by one".into()),
         touched: Vec::new(),
         normalized: None,
+        kind: None,
     }
 }

@@ -15,7 +15,7 @@ use crate::audit::record::{Refusal, What};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::End;
 use crate::session::pipeline::Expect;
-use crate::sql::{Denial, Reason};
+use crate::sql::{self, Denial, Reason};
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::{Execute, put_execute, put_sync};
 use crate::wire;
@@ -54,9 +54,11 @@ impl From<Denial> for Refused {
                 _ => "unknown name",
             },
             message: (!quotes).then(|| denial.message.clone()),
+            kind: denial.kind,
+            fingerprint: denial.normalized.as_deref().map(sql::fingerprint),
             normalized: denial.normalized,
             relations: denial.touched,
-            policy: Default::default(),
+            ..Refusal::default()
         };
         Self {
             told,
@@ -106,9 +108,7 @@ where
                 sqlstate: told.state.0,
                 reason: "protocol",
                 message: Some(told.message.to_string()),
-                normalized: None,
-                relations: Vec::new(),
-                policy: Default::default(),
+                ..Refusal::default()
             })
         });
         self.note(*refusal).await;

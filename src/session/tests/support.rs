@@ -167,6 +167,7 @@ fn denied() -> Denial {
         hint: Some("select other columns".into()),
         touched: Vec::new(),
         normalized: Some("SELECT ssn".into()),
+        kind: Some("SELECT"),
     }
 }
 

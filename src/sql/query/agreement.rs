@@ -112,6 +112,8 @@ pub(super) fn unread(why: &str, reached: &[Reached]) -> Denial {
         .find(|one| !matches!(one.standing, Standing::Clear))
         .map_or_else(String::new, |one| one.relation.label());
     let why = why.strip_prefix("sql parser error: ").unwrap_or(why);
+    // What was found may be a literal, which has no place in a record.
+    let why = why.split_once(", found: ").map_or(why, |(why, _)| why);
     if why.contains("recursion limit") {
         return Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
             .hint("split it, or use a temporary table for the inner part");

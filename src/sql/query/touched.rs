@@ -37,6 +37,7 @@ pub(super) fn touched(reached: &[Reached], reading: Option<&Reading>) -> Vec<Rel
         all.push(RelationUse {
             relation: one.relation.label().into(),
             columns,
+            rule: one.access.as_ref().map(|access| access.rule.clone()),
             row_filter: filter.map(|filter| filter.rule.clone()),
             oid: one.relation.oid,
         });
