@@ -17,9 +17,16 @@ pub(super) fn normalized(canonical: &str) -> Arc<str> {
     let mut next = highest_parameter(canonical) + 1;
     let mut out = String::with_capacity(canonical.len());
     let mut rest = canonical;
+    // The printer leaves a setting's value without quotes where it can.
+    let (setting, mut valued) = (settable(canonical), false);
     while let Some(token) = Token::first(rest) {
         let (text, after) = rest.split_at_checked(token.len).unwrap_or((rest, ""));
-        match token.kind {
+        let kind = match token.kind {
+            Kind::Name if valued && text != "DEFAULT" => Kind::Text,
+            kind => kind,
+        };
+        valued |= setting && text == "TO";
+        match kind {
             // A type's modifiers are part of its name, not values.
             Kind::Number if modifies_type(&out) => out.push_str(text),
             Kind::Number | Kind::Text => {
@@ -43,6 +50,12 @@ pub(super) fn normalized(canonical: &str) -> Arc<str> {
     out.into()
 }
 
+/// Whether a statement gives a setting a value that is no name: those of search_path
+/// are schemas'.
+fn settable(canonical: &str) -> bool {
+    canonical.starts_with("SET ") && !canonical.contains("search_path")
+}
+
 /// Equal for normalized statements that are equal.
 pub(crate) fn fingerprint(normalized: &str) -> u64 {
     let digest = digest::digest(&digest::SHA256, normalized.as_bytes());
@@ -59,7 +72,7 @@ fn only(name: &str) -> Option<&str> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// `'…'`, `E'…'`, `B'…'`, `X'…'`
+    /// `'…'`, `E'…'`, `B'…'`, `X'…'`, `$$…$$`
     Text,
     /// `1`, `1.5e-3`
     Number,
@@ -90,6 +103,7 @@ impl Token {
             ('"', _) => (Kind::Name, quoted(text, '"', false)),
             ('0'..='9', _) => (Kind::Number, number(text)),
             ('.', Some('0'..='9')) => (Kind::Number, number(text)),
+            ('$', Some(second)) if !second.is_ascii_digit() => (Kind::Text, dollar_quoted(text)),
             ('$', _) => (Kind::Other, 1 + run(after_one(text), is_word)),
             _ if is_word(first) => (Kind::Name, run(text, is_word)),
             _ => (Kind::Other, first.len_utf8()),
@@ -129,6 +143,13 @@ fn quoted(text: &str, quote: char, escapes: bool) -> usize {
         }
     }
     text.len()
+}
+
+/// `$tag$ … $tag$`
+fn dollar_quoted(text: &str) -> usize {
+    let tag = after_one(text).find('$').map_or(text.len(), |at| at + 2);
+    let (tag, body) = text.split_at_checked(tag).unwrap_or((text, ""));
+    body.find(tag).map_or(text.len(), |at| at + 2 * tag.len())
 }
 
 fn number(text: &str) -> usize {
@@ -218,6 +239,14 @@ mod tests {
             "PREPARE p AS SELECT $1 WHERE email = $2",
         );
         check("SET application_name TO 'me'", "SET application_name TO $1");
+        check(
+            "SET LOCAL datestyle TO iso, 'x'",
+            "SET LOCAL datestyle TO $1, $2",
+        );
+        check("SET timezone TO DEFAULT", "SET timezone TO DEFAULT");
+        check("SET search_path TO a, \"b\"", "SET search_path TO a, \"b\"");
+        check("DO $$x$$", "DO $1");
+        check("DO LANGUAGE l $q$a $$ b$q$ c", "DO LANGUAGE l $1 c");
         check(
             "COPY t TO STDOUT WITH (DELIMITER ';')",
             "COPY t TO STDOUT WITH (DELIMITER $1)",

@@ -1,0 +1,247 @@
+//! What is recorded, by the real proxy: every field that a reviewer needs, and no
+//! literal wherever a client may write one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may fail by panicking"
+)]
+
+mod support;
+
+use std::path::Path;
+
+use serde_json::Value;
+use support::client::{By, Client, refusal};
+use support::postgres::Postgres;
+use support::proxy::Proxy;
+
+const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
+
+fn start() -> (Postgres, Proxy) {
+    let postgres = Postgres::start();
+    postgres.psql(include_str!("rewrite/schema.sql"));
+    postgres.psql("CREATE ROLE proxy LOGIN; GRANT pg_read_all_data TO proxy");
+    let proxy = Proxy::start(&postgres, "proxy", &Path::new(REWRITE).join("policy"));
+    (postgres, proxy)
+}
+
+fn records(proxy: &Proxy) -> Vec<Value> {
+    let text = proxy.records();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// Statements that hold the word wherever one can be written, whether they are
+/// served or not.
+const SPOKEN: &[&str] = &[
+    "SELECT 'zanzibar', email FROM customers WHERE phone = E'zanzibar' LIMIT 1",
+    "SELECT email FROM customers WHERE email LIKE U&'zanzi\\0062ar'",
+    "SELECT date 'zanzibar'",
+    "SELECT xmlserialize(content '<a>zanzibar</a>' as text), email FROM customers",
+    "SELECT ssn FROM customers WHERE phone = 'zanzibar'",
+    "SELECT email FROM customers ORDER BY id USING 'zanzibar'",
+    "SELECT 'zanzibar' 'zanzibar' FROM",
+    "PREPARE p AS SELECT email FROM customers WHERE email = 'zanzibar'",
+    "EXECUTE p2('zanzibar')",
+    "DECLARE c CURSOR FOR SELECT 'zanzibar'",
+    "CREATE TEMP TABLE zt AS SELECT 'zanzibar' AS word, email FROM customers",
+    "COPY (SELECT 'zanzibar') TO STDOUT (DELIMITER ',', NULL 'zanzibar')",
+    "COPY customers (email) FROM STDIN (NULL 'zanzibar')",
+    "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t WHERE n < 2) CYCLE n SET c TO 'zanzibar' DEFAULT 'no' USING p SELECT c, email FROM t, customers",
+    "SET statement_timeout TO 'zanzibar'",
+    "SET application_name TO 'harmless'",
+    "SET client_min_messages TO 'zanzibar'",
+    "SELECT current_setting('pgveil.zanzibar')",
+    "SELECT set_config('zanzibar', 'zanzibar', true)",
+    "NOTIFY channel, 'zanzibar'",
+    "DO 'zanzibar'",
+    "CREATE ROLE r PASSWORD 'zanzibar'",
+    "CREATE TABLE made (a text DEFAULT 'zanzibar')",
+    "COMMENT ON TABLE customers IS 'zanzibar'",
+    "EXPLAIN SELECT 'zanzibar'",
+    "INSERT INTO orders VALUES (1, 'zanzibar')",
+    "SELECT interval 'zanzibar' year, bit 'zanzibar'",
+    "SELECT 'zanzibar'::nothing.there",
+    "SELECT nothing_there('zanzibar')",
+    "LISTEN \"x\"; SELECT 'zanzibar'",
+];
+
+#[test]
+fn no_literal_is_recorded() {
+    let (_postgres, proxy) = start();
+    for caller in ["analyst", "modeller", "auditor"] {
+        for by in [By::Simple, By::Extended] {
+            let mut client = proxy.client(caller);
+            for statement in SPOKEN {
+                client.run(statement, by);
+                client.run("ROLLBACK", By::Simple);
+                client.run("DISCARD ALL", By::Simple);
+            }
+        }
+    }
+    let all = records(&proxy);
+    let spoken = all.iter().filter(|one| one["statement"].is_string());
+    assert!(spoken.count() > 150, "statements are recorded");
+    let leaked: Vec<String> = all
+        .iter()
+        .map(Value::to_string)
+        .filter(|line| line.contains("zanzi"))
+        .collect();
+    assert!(leaked.is_empty(), "{}", leaked.join("\n"));
+}
+
+#[test]
+fn a_statement_is_told_by_all_its_fields() {
+    let (_postgres, proxy) = start();
+    let mut trainer = proxy.client("trainer");
+    trainer.run("SELECT email FROM customers WHERE id > 3", By::Extended);
+    let mut analyst = proxy.client("analyst");
+    let refused = analyst.run("SELECT ssn FROM customers WHERE id > 3", By::Simple);
+    assert_eq!(refusal(&refused).as_deref(), Some("42501"));
+    analyst.run("SET datestyle TO 'ISO'", By::Simple);
+    analyst.run("BEGIN", By::Simple);
+    analyst.run("SELECT count(*) FROM orders", By::Simple);
+    drop(trainer);
+    drop(analyst);
+    let ended = |all: &[Value]| {
+        all.iter()
+            .filter(|one| one["event"] == "disconnect")
+            .count()
+    };
+    let mut all = records(&proxy);
+    for _ in 0..100 {
+        if ended(&all) == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        all = records(&proxy);
+    }
+    assert_eq!(ended(&all), 2, "{all:#?}");
+
+    let find = |event: &str, name: &str, statement: &str| -> Value {
+        let fits = |one: &&Value| {
+            one["event"] == event
+                && one["principal"]["name"] == name
+                && one["statement"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .starts_with(statement)
+        };
+        all.iter()
+            .find(fits)
+            .unwrap_or_else(|| panic!("{event} of {name}: {all:#?}"))
+            .clone()
+    };
+    let load = all
+        .iter()
+        .find(|one| one["event"] == "policy_load")
+        .expect("a policy");
+    assert_eq!(load["policy"]["digest"].as_str().unwrap().len(), 64);
+
+    let read = find(
+        "statement",
+        "trainer",
+        "SELECT email FROM customers WHERE id > $1",
+    );
+    assert_eq!(read["principal"]["kind"], "agent");
+    assert_eq!(read["principal"]["roles"], serde_json::json!(["training"]));
+    assert_eq!(read["dataset"], "shop");
+    assert_eq!(read["kind"], "SELECT");
+    assert_eq!(
+        (&read["decision"], &read["sqlstate"]),
+        (&"allow".into(), &"00000".into())
+    );
+    assert_eq!(read["fingerprint"].as_str().unwrap().len(), 16);
+    assert_eq!(read["policy"], load["policy"]);
+    assert!(read["rows"].as_u64().unwrap() > 0 && read["bytes"].as_u64().unwrap() > 0);
+    assert!(read["duration_us"].is_u64() && read["client"].is_string());
+    let customers = &read["relations"][0];
+    assert_eq!(customers["relation"], "public.customers");
+    assert!(
+        customers["rule"].as_str().unwrap().contains("training"),
+        "{customers}"
+    );
+    assert!(
+        customers["row_filter"]
+            .as_str()
+            .unwrap()
+            .contains("roles.yaml:"),
+        "{customers}"
+    );
+    let email = customers["columns"].as_array().unwrap();
+    let email = email
+        .iter()
+        .find(|column| column["column"] == "email")
+        .unwrap();
+    assert_eq!(
+        (&email["treatment"], &email["tag"]),
+        (&"mask:hash".into(), &"email".into())
+    );
+    assert!(
+        email["rule"].as_str().unwrap().contains("training"),
+        "{email}"
+    );
+
+    let denial = find("denial", "analyst", "SELECT ssn FROM customers");
+    assert_eq!(
+        (&denial["decision"], &denial["kind"]),
+        (&"deny".into(), &"SELECT".into())
+    );
+    assert_eq!(
+        (&denial["sqlstate"], &denial["reason"]),
+        (&"42501".into(), &"policy".into())
+    );
+    assert_eq!(denial["fingerprint"].as_str().unwrap().len(), 16);
+    assert!(
+        denial["message"].as_str().unwrap().contains("ssn"),
+        "{denial}"
+    );
+    assert_eq!(denial["session"], find("connect", "analyst", "")["session"]);
+
+    let set = find("statement", "analyst", "SET datestyle");
+    assert_eq!(
+        (&set["kind"], &set["statement"]),
+        (&"SET".into(), &"SET datestyle TO $1".into())
+    );
+    assert_ne!(
+        set["fingerprint"],
+        find("statement", "analyst", "BEGIN")["fingerprint"]
+    );
+    let counted = find("statement", "analyst", "SELECT count(*) FROM orders");
+    assert!(counted["relations"][0]["rule"].is_string(), "{counted}");
+}
+
+#[test]
+fn a_failed_authentication_is_told_too() {
+    let (_postgres, proxy) = start();
+    let address = proxy.address;
+    for user in ["analyst", "nobody"] {
+        let refused = std::panic::catch_unwind(|| Client::connect(address, user, "wrong", "shop"));
+        assert!(refused.is_err());
+    }
+    let mut failures = Vec::new();
+    for _ in 0..100 {
+        failures = records(&proxy);
+        failures.retain(|one| one["event"] == "authentication_failure");
+        if failures.len() == 2 {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    let users: Vec<&str> = failures
+        .iter()
+        .filter_map(|one| one["user"].as_str())
+        .collect();
+    assert_eq!(users, ["analyst", "nobody"]);
+    for failure in &failures {
+        assert!(
+            failure["client"].is_string() && failure["reason"].is_string(),
+            "{failure}"
+        );
+        assert!(!failure.to_string().contains("wrong"), "{failure}");
+    }
+}
