@@ -170,6 +170,15 @@ pub struct Function {
     pub native: bool,
 }
 
+/// What runs functions that are not native where nobody names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its own name, without its schema
+    pub name: Arc<str>,
+    /// The functions: schema and name
+    pub functions: Vec<(Arc<str>, Arc<str>)>,
+}
+
 /// An immutable snapshot of the upstream's catalog.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
@@ -185,12 +194,12 @@ pub struct Catalog {
     pub names: HashMap<Arc<str>, HashMap<Arc<str>, Oid>>,
     /// Functions by name, over all schemas.
     pub functions: HashMap<Arc<str>, Vec<Function>>,
-    /// Names of operators outside pg_catalog whose function is not native:
+    /// Operators outside pg_catalog, by name, whose functions are not native:
     /// such an operator is arbitrary SQL.
-    pub foreign_operators: HashSet<Arc<str>>,
-    /// Names of types by OID whose values can run a function that is not native
-    /// when they are cast or, being of a domain, checked; their arrays too.
-    pub foreign_types: HashMap<Oid, Arc<str>>,
+    pub foreign_operators: HashMap<Arc<str>, Foreign>,
+    /// Types whose values can run a function that is not native when they are cast
+    /// or, being of a domain, checked; their arrays too.
+    pub foreign_types: HashMap<Oid, Foreign>,
     /// What `"$user"` in a search_path stands for.
     pub session_user: Arc<str>,
 }

@@ -55,6 +55,21 @@ pub struct Context<'a> {
     pub parameters: &'a [Oid],
 }
 
+impl<'a> Context<'a> {
+    /// Names of the types that run functions which policy does not trust.
+    fn foreign_types(&self) -> impl Iterator<Item = &'a str> {
+        let (rights, types) = (self.rights, &self.catalog.foreign_types);
+        let foreign = types.values().filter(|own| !rights.trusts(own));
+        foreign.map(|own| &*own.name)
+    }
+
+    /// The name of that type, if it is one of them.
+    fn foreign_type(&self, oid: Oid) -> Option<&'a str> {
+        let own = self.catalog.foreign_types.get(&oid)?;
+        (!self.rights.trusts(own)).then_some(&*own.name)
+    }
+}
+
 /// One statement, decided: the only thing that can be sent upstream as SQL.
 #[derive(Clone, Debug)]
 pub struct Plan {

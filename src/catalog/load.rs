@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Catalog, Column, Function, Oid, Relation, RelationKind, TypeClass, Volatility};
+use super::{
+    Catalog, Column, Foreign, Function, Oid, Relation, RelationKind, TypeClass, Volatility,
+};
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
 
@@ -120,15 +122,34 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         catalog.functions.entry(name).or_default().push(function);
     }
     for row in operators {
-        let name = Cells::of(row).text("operator")?;
-        catalog.foreign_operators.insert(texts.shared(name));
+        let mut row = Cells::of(row);
+        let name = texts.shared(row.text("operator")?);
+        let entry = catalog.foreign_operators.entry(name.clone());
+        foreign(entry.or_insert_with(|| unknown(name)), row, &mut texts)?;
     }
     for row in types {
         let mut row = Cells::of(row);
-        let (oid, name) = (row.value("type")?, row.text("type's name")?);
-        catalog.foreign_types.insert(oid, texts.shared(name));
+        let oid: Oid = row.value("type")?;
+        let name = texts.shared(row.text("type's name")?);
+        let entry = catalog.foreign_types.entry(oid);
+        foreign(entry.or_insert_with(|| unknown(name)), row, &mut texts)?;
     }
     Ok(catalog)
+}
+
+fn unknown(name: Arc<str>) -> Foreign {
+    Foreign {
+        name,
+        functions: Vec::new(),
+    }
+}
+
+/// The rest of a row: one of the functions that something runs.
+fn foreign(own: &mut Foreign, mut row: Cells, texts: &mut Texts) -> Result<(), Fault> {
+    let schema = texts.shared(row.text("function's schema")?);
+    let name = texts.shared(row.text("function's name")?);
+    own.functions.push((schema, name));
+    Ok(())
 }
 
 /// None for a kind that this version does not know: what is not in the catalog is

@@ -114,8 +114,9 @@ pub(super) struct Dataset {
     /// foreign table must be named here (an empty mapping will do) to be read.
     #[serde(default)]
     pub(super) tables: Entries<Entries<At<String>>>,
-    /// Functions outside `pg_catalog`, as `schema.name`, that may be called: each
-    /// is trusted to reveal no more than its caller may see.
+    /// Functions outside `pg_catalog` that may be called, as `schema.name` or
+    /// `schema.*`: each is trusted to reveal no more than its caller may see. A
+    /// pattern trusts also those that are yet to be made there.
     #[serde(default)]
     pub(super) functions: Vec<At<String>>,
 }

@@ -17,7 +17,7 @@ use crate::identity::Kind;
 pub(super) struct Dataset {
     pub(super) unclassified: Unclassified,
     pub(super) tables: BTreeMap<Name, Table>,
-    pub(super) functions: BTreeSet<Name>,
+    pub(super) functions: Vec<Pattern>,
     pub(super) place: Arc<str>,
 }
 

@@ -12,6 +12,7 @@ use std::sync::{Arc, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::End;
+use super::authority::Sight;
 use super::names::{Change, NAME, Portal, Prepared};
 use super::pipeline::{Assumed, Entry, Expect, Run};
 use super::requests::{Refused, Requests, Step, Stop, unsendable};
@@ -56,9 +57,12 @@ where
         let name = checked(parse.name)?;
         let steps = self.decide(&Arc::from(parse.query), &parse.types).await?;
         // Reading a parameter runs its domain's check.
-        let foreign = &self.sight.catalog.foreign_types;
-        if let Some(name) = parse.types.iter().find_map(|oid| foreign.get(oid)) {
-            return Err(Refused::from(foreign_parameter(name)).into());
+        let Sight {
+            catalog, standing, ..
+        } = &*self.sight;
+        let mut foreign = (parse.types.iter()).filter_map(|oid| catalog.foreign_types.get(oid));
+        if let Some(foreign) = foreign.find(|own| !standing.rights.trusts(own)) {
+            return Err(Refused::from(foreign_parameter(&foreign.name)).into());
         }
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
             return Err(Refused::from(several()).into());

@@ -61,6 +61,8 @@ CREATE FUNCTION public.cents(numeric) RETURNS bigint LANGUAGE sql IMMUTABLE AS '
 CREATE FUNCTION public.peek(text, integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER
     AS 'SELECT ssn FROM public.customers WHERE id = $2';
 CREATE OPERATOR public.@@@ (FUNCTION = public.peek, LEFTARG = text, RIGHTARG = integer);
+CREATE OPERATOR public.@@# (FUNCTION = public.cents, RIGHTARG = numeric);
+CREATE DOMAIN public.price AS numeric CHECK (public.cents(VALUE) >= 0);
 
 INSERT INTO public.customers
 SELECT i, 'Person ' || i, 'person' || i || '@example.com', '123-45-' || (6000 + i), '+1 555 ' || (1000000 + i),

@@ -156,7 +156,7 @@ fn dataset(file: &str, at: Arc<str>, dataset: &file::Dataset) -> Result<Dataset,
     let functions = dataset
         .functions
         .iter()
-        .map(|name| Name::parse(&name.value).map_err(|what| Fault::new(name.line, &what, None)))
+        .map(pattern)
         .collect::<Result<_, _>>()?;
     Ok(Dataset {
         unclassified: dataset.unclassified,

@@ -70,7 +70,7 @@ const SHOP: &str = "datasets:
     tables:
       public.customers: { email: email, ssn: ssn }
       public.events: { ip: ip }
-    functions: [public.safe]
+    functions: [public.safe, 'open.*']
 identities:
   a: { kind: human, roles: [one, two] }
 roles:
@@ -650,6 +650,7 @@ fn all_clear_is_all() {
         assert!(
             rights.trusts_function("public", "safe") && !rights.trusts_function("public", "other")
         );
+        assert!(rights.trusts_function("open", "any") && !rights.trusts_function("opened", "any"));
         rights.all_clear()
     };
     assert!(clear(everything, ""));

@@ -152,8 +152,8 @@ pub(super) fn reach(
                 | RelationKind::PartitionedTable
                 | RelationKind::ForeignTable
                 | RelationKind::MaterializedView => {
-                    let mut foreign = context.catalog.foreign_types.values();
-                    let row_is_foreign = foreign.any(|name| *name == relation.name);
+                    let mut foreign = context.foreign_types();
+                    let row_is_foreign = foreign.any(|name| *name == *relation.name);
                     if access.is_clear() && !row_is_foreign {
                         decided.clear.insert(key);
                     } else {

@@ -46,15 +46,19 @@ pub(super) fn locks(
 }
 
 pub(super) fn operators(surveyed: &Survey, context: &Context<'_>) -> Result<(), Denial> {
-    match surveyed
+    let foreign = &context.catalog.foreign_operators;
+    let mut named = surveyed
         .operators
         .iter()
-        .find(|name| context.catalog.foreign_operators.contains(name.as_str()))
-    {
+        .filter_map(|name| foreign.get(name.as_str()));
+    match named.find(|operator| !context.rights.trusts(operator)) {
         None => Ok(()),
-        Some(name) => Err(Denial::new(
+        Some(operator) => Err(Denial::new(
             Reason::Policy,
-            format!("operator {name} is overloaded by a function that policy does not know"),
+            format!(
+                "operator {} is overloaded by a function that policy does not know",
+                operator.name
+            ),
         )
         .hint("write the comparison with a built-in function instead")),
     }
@@ -68,9 +72,8 @@ pub(super) fn types(
     reached: &[Reached],
     context: &Context<'_>,
 ) -> Result<(), Denial> {
-    let foreign = &context.catalog.foreign_types;
     let mut columns = reached.iter().flat_map(|one| one.relation.columns.iter());
-    match columns.find_map(|column| foreign.get(&column.type_oid)) {
+    match columns.find_map(|column| context.foreign_type(column.type_oid)) {
         Some(name) => Err(foreign_type(name)),
         None => named_types(&surveyed.types, context),
     }
@@ -81,11 +84,8 @@ pub(in crate::sql) fn named_types(
     names: &BTreeSet<String>,
     context: &Context<'_>,
 ) -> Result<(), Denial> {
-    let foreign = &context.catalog.foreign_types;
-    match foreign.values().find(|name| names.contains(name.as_ref())) {
-        None => Ok(()),
-        Some(name) => Err(foreign_type(name)),
-    }
+    let mut named = context.foreign_types().filter(|name| names.contains(*name));
+    named.next().map_or(Ok(()), |name| Err(foreign_type(name)))
 }
 
 fn foreign_type(name: &str) -> Denial {
