@@ -71,7 +71,7 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             Kind::Select | Kind::Insert | Kind::Update | Kind::Delete | Kind::Merge => {
                 query(kind, canonical, context, Effect::None)
             }
-            Kind::Notify => {
+            Kind::Listen | Kind::Notify => {
                 require(context, Action::Notify, "LISTEN and NOTIFY")?;
                 Ok(plain(Effect::None, Some(Action::Notify)))
             }
@@ -92,7 +92,8 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             | Kind::Explain
             | Kind::Execute
             | Kind::Lock
-            | Kind::Truncate => Err(Denial::new(Reason::Unsupported, "statement is not served")),
+            | Kind::Truncate
+            | Kind::Unlisten => Err(Denial::new(Reason::Unsupported, "statement is not served")),
         },
     }
 }

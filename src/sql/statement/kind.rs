@@ -21,6 +21,8 @@ pub(in crate::sql) enum Kind {
     Ddl,
     Lock,
     Truncate,
+    Listen,
+    Unlisten,
     Notify,
 }
 
@@ -40,7 +42,9 @@ impl Kind {
             Node::ExecuteStmt(_) => Self::Execute,
             Node::LockStmt(_) => Self::Lock,
             Node::TruncateStmt(_) => Self::Truncate,
-            Node::ListenStmt(_) | Node::UnlistenStmt(_) | Node::NotifyStmt(_) => Self::Notify,
+            Node::ListenStmt(_) => Self::Listen,
+            Node::UnlistenStmt(_) => Self::Unlisten,
+            Node::NotifyStmt(_) => Self::Notify,
             Node::TransactionStmt(_)
             | Node::VariableSetStmt(_)
             | Node::VariableShowStmt(_)
@@ -91,6 +95,8 @@ impl Kind {
             Self::Ddl => "DDL",
             Self::Lock => "LOCK TABLE",
             Self::Truncate => "TRUNCATE TABLE",
+            Self::Listen => "LISTEN",
+            Self::Unlisten => "UNLISTEN",
             Self::Notify => "NOTIFY",
         }
     }
