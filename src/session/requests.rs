@@ -35,6 +35,7 @@ use crate::upstream::frame::frontend::{
 use crate::upstream::frame::{self, HEADER};
 use deny::{function_call, too_long, violation};
 use read::bounded;
+use wait::between_data;
 
 /// What is gathered before it is written, unless the client pauses.
 const GATHER: usize = 32 << 10;
@@ -57,7 +58,7 @@ where
     W: AsyncWrite + Unpin,
 {
     /// Runs until one side ends.
-    pub(super) async fn run(mut self) -> End {
+    pub(super) async fn run(&mut self) -> End {
         let end = match self.serve().await {
             Ok(never) => match never {},
             Err(end) => end,
@@ -107,7 +108,7 @@ where
             tag::FLUSH | tag::SYNC if copying_in => return Ok(()),
             tag::TERMINATE => {}
             _ if copying_in => {
-                return Err(violation("a message came between COPY's data".into()));
+                return Err(between_data());
             }
             _ => {}
         }

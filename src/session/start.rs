@@ -76,7 +76,7 @@ where
 
 async fn refuse<S>(shared: &Shared, who: Arc<Who>, told: Told, stream: &mut S)
 where
-    S: AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let told = Told {
         severity: Severity::Fatal,
@@ -98,6 +98,18 @@ where
     // The client may be gone by now.
     let _ = stream.write_all(&bytes).await;
     let _ = stream.shutdown().await;
+    linger(&mut Incoming::new(stream)).await;
+}
+
+/// How long, and how much, a client may still send that has been told of the
+/// session's end: closing a socket that holds unread bytes resets it, and what the
+/// client has not yet received would be lost.
+const LINGER: Duration = Duration::from_millis(300);
+const LINGER_BYTES: usize = 64 << 10;
+
+async fn linger<R: AsyncRead + Unpin>(from: &mut Incoming<R>) {
+    // Whether the client hears it is the client's matter.
+    let _ = tokio::time::timeout(LINGER, from.drain(LINGER_BYTES)).await;
 }
 
 /// A session that has what it needs.
@@ -192,7 +204,7 @@ impl Opened {
         let (from_client, to_client) = tokio::io::split(stream);
         let (from_upstream, to_upstream) = tokio::io::split(self.upstream.stream);
         let mut to_client = Answers::new(to_client);
-        let requests = Requests {
+        let mut requests = Requests {
             session,
             from: Incoming::new(from_client),
             to: to_upstream,
@@ -243,6 +255,9 @@ impl Opened {
         let _ = tokio::time::timeout(PARTING, async { tokio::join!(words, cancel) }).await;
         session.leftovers(&end, &mut to_client).await;
         to_client.close().await;
+        if let End::Told(_) | End::Upstream(_) = end {
+            linger(&mut requests.from).await;
+        }
         drop(self.key);
         end
     }

@@ -15,6 +15,7 @@ mod catalog;
 mod copy;
 mod extended;
 mod faults;
+mod gone;
 mod large;
 mod simple;
 mod support;

@@ -18,10 +18,11 @@ use crate::audit::record::PolicyStamp;
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
-use crate::policy::{Limits, Rights};
+use crate::policy::{Action, Limits, Rights};
 use crate::session::{Authority, Caller, Cancels, Dataset, Decided, Shared, Sight, Standing, run};
 use crate::sql::{self, Denial, Effect, Plan, Reason, Scope};
 use crate::stage::Stage;
+use crate::upstream::connect::Target;
 
 pub(super) fn server() -> &'static Postgres {
     static SERVER: OnceLock<Postgres> = OnceLock::new();
@@ -32,6 +33,7 @@ pub(super) fn server() -> &'static Postgres {
              CREATE TABLE customers (id int PRIMARY KEY, email text);
              INSERT INTO customers SELECT n, 'c' || n || '@example.com' FROM generate_series(1, 1000) n;
              CREATE TABLE sink (id int PRIMARY KEY, note text);
+             CREATE TABLE late (id int UNIQUE DEFERRABLE INITIALLY DEFERRED);
              GRANT ALL ON ALL TABLES IN SCHEMA public TO proxy;
              CREATE SCHEMA other AUTHORIZATION proxy;
              CREATE TABLE other.customers (id int);
@@ -40,6 +42,9 @@ pub(super) fn server() -> &'static Postgres {
         server
     })
 }
+
+/// How long the stand-in takes to decide on what says so.
+pub(super) const SLOW: Duration = Duration::from_secs(4);
 
 /// What the stand-in decides by.
 #[derive(Clone, Debug, Default)]
@@ -131,8 +136,17 @@ impl Authority for Trial {
             if rules.denied.iter().any(|word| text.contains(word)) {
                 return Err(denied());
             }
+            if text.contains("/* slow */") {
+                std::thread::sleep(SLOW);
+            }
             let (kind, effect) = effect(&source);
-            Ok(Decided::from(Arc::new(Plan::forged(&text, kind, effect))))
+            let mut plan = Plan::forged(&text, kind, effect);
+            plan.action = match kind {
+                "SELECT" | "COPY" | "EXECUTE" => Some(Action::Read),
+                "INSERT" | "UPDATE" | "DELETE" => Some(Action::Write),
+                _ => None,
+            };
+            Ok(Decided::from(Arc::new(plan)))
         };
         self.statements(text)?.into_iter().map(one).collect()
     }
@@ -196,6 +210,10 @@ fn effect(text: &str) -> (&'static str, Effect) {
             ("SET", Effect::SearchPath { path, local: true })
         }
         "SET" if words[1] == "application_name" => ("SET", Effect::ApplicationName(Some(name(3)))),
+        "SET" if words[1] == "TimeZone" => ("SET", Effect::None),
+        "INSERT" => ("INSERT", Effect::None),
+        "UPDATE" => ("UPDATE", Effect::None),
+        "DELETE" => ("DELETE", Effect::None),
         "COPY" => ("COPY", Effect::None),
         "CREATE" | "DROP" => ("CREATE TABLE", Effect::Ddl),
         _ => ("SELECT", Effect::None),
@@ -219,7 +237,20 @@ impl Proxy {
     /// With its records in that file.
     pub(super) async fn with(records: Option<&str>) -> Self {
         let server = tokio::task::spawn_blocking(server).await.unwrap();
-        let target = Arc::new(server.target("proxy"));
+        Self::before(server.target("proxy"), records).await
+    }
+
+    /// With a way to the server that can be cut.
+    pub(super) async fn through(way: &Way) -> Self {
+        let target = Target {
+            port: way.port,
+            ..server().tcp("proxy", "")
+        };
+        Self::before(target, None).await
+    }
+
+    async fn before(target: Target, records: Option<&str>) -> Self {
+        let target = Arc::new(target);
         let catalog = crate::catalog::load::load(&target, 1).await.unwrap();
         let dataset = Dataset::new("shop".into(), target, Vec::new(), catalog);
         let directory = tempfile::tempdir().unwrap();
@@ -262,8 +293,13 @@ impl Proxy {
 
     /// Sends a startup packet, and no more.
     pub(super) async fn open(&self, parameters: &[(&str, &str)]) -> Raw {
+        self.open_minor(0, parameters).await
+    }
+
+    /// The same, of protocol 3 and that minor version.
+    pub(super) async fn open_minor(&self, minor: u32, parameters: &[(&str, &str)]) -> Raw {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let mut body = 196_608u32.to_be_bytes().to_vec();
+        let mut body = (196_608 + minor).to_be_bytes().to_vec();
         let own = [("user", "trainer"), ("database", "shop")];
         for (name, value) in own.iter().chain(parameters) {
             body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
@@ -310,6 +346,65 @@ impl Proxy {
     }
 }
 
+/// Waits until so many statements that hold a text are running upstream.
+pub(super) async fn running(text: &'static str, count: &'static str) -> bool {
+    let wait = move || {
+        let running = format!(
+            "SELECT count(*) FROM pg_stat_activity \
+             WHERE query LIKE '%{text}%' AND state <> 'idle' AND usename = 'proxy'"
+        );
+        (0..100).any(|_| {
+            std::thread::sleep(Duration::from_millis(50));
+            server().psql(&running) == count
+        })
+    };
+    tokio::task::spawn_blocking(wait).await.unwrap()
+}
+
+/// The superuser's own answer to a statement.
+pub(super) async fn truly(sql: &'static str) -> String {
+    tokio::task::spawn_blocking(|| server().psql(sql))
+        .await
+        .unwrap()
+}
+
+/// A way to the server that can be cut.
+pub(super) struct Way {
+    port: u16,
+    cut: watch::Sender<bool>,
+}
+
+impl Way {
+    pub(super) async fn start() -> Self {
+        let server = tokio::task::spawn_blocking(server).await.unwrap();
+        let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = door.local_addr().unwrap().port();
+        let (cut, is_cut) = watch::channel(false);
+        let way = Self { port, cut };
+        tokio::spawn(async move {
+            loop {
+                let (mut near, _) = door.accept().await.unwrap();
+                let mut is_cut = is_cut.clone();
+                tokio::spawn(async move {
+                    let mut far = TcpStream::connect(("127.0.0.1", server.port))
+                        .await
+                        .unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = is_cut.wait_for(|cut| *cut) => {}
+                    }
+                });
+            }
+        });
+        way
+    }
+
+    /// Closes every connection.
+    pub(super) fn cut(&self) {
+        self.cut.send(true).unwrap();
+    }
+}
+
 /// Startup without authentication, and cancel requests.
 async fn enter(
     mut stream: TcpStream,
@@ -337,7 +432,7 @@ async fn enter(
     let caller = Caller {
         peer,
         tls: None,
-        minor: 0,
+        minor: u16::from_be_bytes([code[2], code[3]]),
         dataset: parameters.remove("database").unwrap(),
         parameters,
         principal: Principal {
@@ -397,6 +492,21 @@ impl Raw {
             text.push_str(" silence");
         }
         text.trim().to_owned()
+    }
+
+    /// The ParameterStatus messages up to ReadyForQuery.
+    pub(super) async fn parameters(&mut self) -> Vec<(String, String)> {
+        let mut all = Vec::new();
+        while let Some((tag, body)) = self.message().await {
+            if tag == b'S' {
+                let text = String::from_utf8(body).unwrap();
+                let mut words = text.split('\0').map(str::to_owned);
+                all.push((words.next().unwrap(), words.next().unwrap()));
+            } else if tag == b'Z' {
+                break;
+            }
+        }
+        all
     }
 
     pub(super) async fn ask(&mut self, messages: &[Vec<u8>]) -> String {

@@ -11,6 +11,7 @@ use std::fmt::Write as _;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
+use super::HEADER;
 use super::body::{Body, Malformed};
 use crate::sql::Plan;
 
@@ -343,9 +344,12 @@ pub fn put_flush(out: &mut Vec<u8>) {
     out.extend_from_slice(&[tag::FLUSH, 0, 0, 0, 4]);
 }
 
+/// Terminate, whole.
+pub const TERMINATE: [u8; HEADER] = [tag::TERMINATE, 0, 0, 0, 4];
+
 /// Terminate.
 pub fn put_terminate(out: &mut Vec<u8>) {
-    out.extend_from_slice(&[tag::TERMINATE, 0, 0, 0, 4]);
+    out.extend_from_slice(&TERMINATE);
 }
 
 /// Protocol 3.0.
@@ -445,7 +449,7 @@ fn named(body: &mut Vec<u8>, what: Named<'_>) -> Written {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{HEADER, Scanner, Step, Tags};
+    use super::super::{Scanner, Step, Tags};
     use super::*;
     use crate::upstream::noise::Noise;
 
