@@ -15,10 +15,11 @@ use super::End;
 use super::authority::Sight;
 use super::names::{Change, NAME, Portal, Prepared};
 use super::pipeline::{Assumed, Entry, Expect, Run};
-use super::requests::{Refused, Requests, Step, Stop, unsendable};
+use super::requests::{Refused, Requests, Step, Stop, malformed_bind, unsendable};
 use super::simple::{no_portal, no_statement};
 use crate::error::{SqlState, Told};
 use crate::sql::Effect;
+use crate::upstream::frame::bind::Fields;
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::{
     Bind, Execute, Named, Parse, put_close, put_describe, put_execute, put_parse, tag,
@@ -124,10 +125,19 @@ where
         };
         match bound {
             Ok(messages) => {
+                // One that is here is checked before anything of it is sent.
+                let whole = self.from.here().get(names..len).map(Fields::follow);
+                if let Some(Err(malformed)) = whole {
+                    return Err(malformed_bind(malformed));
+                }
                 self.send_all(messages);
-                let head = head.get(..names).unwrap_or_default();
                 self.from.skip(names);
-                self.stream(tag::BIND, head, len - names).await
+                let names = head.get(..names).unwrap_or_default();
+                let len = len - names.len();
+                match whole {
+                    Some(_) => self.stream(tag::BIND, names, len).await,
+                    None => self.stream_bind(names, len).await,
+                }
             }
             Err(Stop::Refused(refused)) => {
                 self.drop_body(len).await?;

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 pub(crate) use decide::Step;
 pub(super) use decide::Stop;
 pub(super) use deny::{Refused, no_grant, unsendable};
-pub(super) use read::shutting_down;
+pub(super) use read::{malformed_bind, shutting_down};
 
 use super::authority::Sight;
 use super::incoming::Incoming;

@@ -9,6 +9,7 @@
 //! then the body: <https://www.postgresql.org/docs/current/protocol-overview.html>
 
 pub mod backend;
+pub mod bind;
 pub mod body;
 pub mod frontend;
 

@@ -9,6 +9,9 @@ use super::{GATHER, Requests, violation};
 use crate::error::{SqlState, Told};
 use crate::session::End;
 use crate::stage::Stage;
+use crate::upstream::frame::bind::Fields;
+use crate::upstream::frame::body::Malformed;
+use crate::upstream::frame::frontend::tag;
 
 /// The longest SQL text.
 pub(super) const SQL: usize = 16 << 20;
@@ -84,25 +87,62 @@ where
         head: &[u8],
         len: usize,
     ) -> Result<(), End> {
+        self.head(tag, head, len);
+        let mut left = len;
+        while left > 0 {
+            left -= self.part(left, |_| Ok(())).await?;
+        }
+        Ok(())
+    }
+
+    /// The same of a Bind, whose fields are followed.
+    pub(in crate::session) async fn stream_bind(
+        &mut self,
+        names: &[u8],
+        len: usize,
+    ) -> Result<(), End> {
+        self.head(tag::BIND, names, len);
+        let mut fields = Fields::default();
+        let mut left = len;
+        while left > 0 {
+            left -= self.part(left, |part| fields.feed(part)).await?;
+        }
+        fields.end().map_err(malformed_bind)
+    }
+
+    fn head(&mut self, tag: u8, head: &[u8], len: usize) {
         let whole = u32::try_from(head.len() + len + 4).unwrap_or(u32::MAX);
         self.out.push(tag);
         self.out.extend_from_slice(&whole.to_be_bytes());
         self.out.extend_from_slice(head);
-        let mut left = len;
-        while left > 0 {
-            if self.from.here().is_empty() {
-                self.flush().await?;
-                self.read().await?;
-            }
-            let part = self.from.take(left);
-            left -= part.len();
-            self.out.extend_from_slice(&part);
-            if self.out.len() >= GATHER {
-                self.flush().await?;
-            }
-        }
-        Ok(())
     }
+
+    /// Sends a part of a message that stands the check, of at most that many bytes;
+    /// says of how many.
+    async fn part(
+        &mut self,
+        most: usize,
+        check: impl FnOnce(&[u8]) -> Result<(), Malformed>,
+    ) -> Result<usize, End> {
+        if self.from.here().is_empty() {
+            self.flush().await?;
+            self.read().await?;
+        }
+        let here = self.from.here();
+        let part = here.get(..most).unwrap_or(here);
+        check(part).map_err(malformed_bind)?;
+        self.out.extend_from_slice(part);
+        let sent = part.len();
+        self.from.skip(sent);
+        if self.out.len() >= GATHER {
+            self.flush().await?;
+        }
+        Ok(sent)
+    }
+}
+
+pub(in crate::session) fn malformed_bind(malformed: Malformed) -> End {
+    violation(format!("{malformed} (`B`)"))
 }
 
 /// Bounds of Postgres's own (`SocketBackend`).

@@ -23,6 +23,12 @@ async fn nonsense_ends_the_session_with_08p01() {
         any(b'E', b"\0"),
         any(b'D', b"Xname\0"),
         any(b'P', b"\0SELECT 1\0\0\x09"),
+        // Counts and lengths that lie, in a Bind.
+        any(b'B', b"\0\0\0\0\0\x05\0\0"),
+        any(b'B', b"\0\0\0\0\0\x01\0\0\0\x09x\0\0"),
+        any(b'B', b"\0\0\0\0\0\x01\xff\xff\xff\xfe\0\0"),
+        any(b'B', b"\0\0\0\0\0\0\0\0more"),
+        any(b'B', b"\0\0\0\x03\0\0"),
         b"Q\0\0\0\x03".to_vec(),
         b"Q\xff\xff\xff\xff".to_vec(),
         b"D\x00\xff\xff\xff".to_vec(),
@@ -82,6 +88,39 @@ async fn a_cancel_request_needs_the_key() {
     client.query_one("SELECT 1", &[]).await.unwrap();
     let records = proxy.records("statement");
     assert_eq!(records[0]["sqlstate"], "57014");
+}
+
+#[tokio::test]
+async fn a_cancel_request_of_protocol_3_2_needs_all_of_a_longer_key() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.open_minor(2, &[]).await;
+    let key = loop {
+        let (tag, body) = raw.message().await.unwrap();
+        if tag == b'K' {
+            break body;
+        }
+    };
+    raw.answer().await;
+    assert_eq!(key.len(), 4 + 32);
+    raw.send(&[q("SELECT pg_sleep(60) /* by 3.2 */")]).await;
+    assert!(running("/* by 3.2 */", "1").await);
+    let request = async |key: &[u8]| {
+        let mut stream = tokio::net::TcpStream::connect(proxy.address).await.unwrap();
+        let mut bytes = (key.len() as u32 + 8).to_be_bytes().to_vec();
+        bytes.extend_from_slice(&80_877_102u32.to_be_bytes());
+        bytes.extend_from_slice(key);
+        stream.write_all(&bytes).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+    };
+    let mut wrong = key.clone();
+    wrong[35] ^= 1;
+    for key in [&key[..8], &key[..35], &wrong] {
+        request(key).await;
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(running("/* by 3.2 */", "1").await);
+    request(&key).await;
+    assert_eq!(raw.answer().await, "T ERROR:57014 Z:I");
 }
 
 #[tokio::test]
