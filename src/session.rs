@@ -28,7 +28,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -90,11 +90,16 @@ struct Session {
     shared: Arc<Shared>,
     dataset: Arc<Dataset>,
     tag: Tag,
-    /// A portal that cannot exist: its name is a secret of this session.
-    ghost: String,
+    /// A message that fails: Execute of a portal that cannot exist, for its name is
+    /// a secret of this session.
+    ghost: Vec<u8>,
     pipeline: Mutex<Pipeline>,
+    /// Bytes held for prepared statements.
+    held: Arc<AtomicUsize>,
     /// Something of the proxy's own has been put in the queue.
     ours: Notify,
+    /// The transaction is to be failed.
+    failing: Notify,
     /// An answer has come in.
     progress: Arc<Notify>,
     canceller: Canceller,

@@ -87,6 +87,8 @@ pub struct Plan {
     pub normalized: Arc<str>,
     /// Of `normalized`: equal for statements that differ in literals only.
     pub fingerprint: u64,
+    /// The first line that it answers with is no row: COPY … TO with HEADER.
+    pub heading: bool,
 }
 
 impl Plan {
@@ -101,6 +103,7 @@ impl Plan {
             touched: Vec::new(),
             normalized: text.into(),
             fingerprint: 0,
+            heading: false,
         }
     }
 
@@ -137,9 +140,13 @@ pub enum Effect {
         /// SET LOCAL
         local: bool,
     },
-    /// SET application_name: the claim; what is sent upstream keeps the
-    /// identity in front. `None`: RESET.
-    ApplicationName(Option<Arc<str>>),
+    /// SET application_name: what is sent upstream keeps the identity in front.
+    ApplicationName {
+        /// What the client calls itself; `None`: RESET
+        claim: Option<Arc<str>>,
+        /// SET LOCAL
+        local: bool,
+    },
     /// RESET ALL.
     ResetAll,
     /// DISCARD ALL: also forgets prepared statements, cursors.
@@ -334,20 +341,27 @@ pub fn empty() -> Arc<Plan> {
         touched: Vec::new(),
         normalized: "".into(),
         fingerprint: 0,
+        heading: false,
     })
 }
 
 /// Sets the name that the upstream shows for the session: the identity, and what
 /// the client calls itself behind it.
-pub fn set_application_name(name: &str) -> Arc<Plan> {
+pub fn set_application_name(name: &str, local: bool) -> Arc<Plan> {
+    let local = if local { "LOCAL " } else { "" };
     Arc::new(Plan {
-        text: format!("SET application_name TO '{}'", name.replace('\'', "''")).into(),
+        text: format!(
+            "SET {local}application_name TO '{}'",
+            name.replace('\'', "''")
+        )
+        .into(),
         kind: "SET",
         action: None,
         effect: Effect::None,
         touched: Vec::new(),
         normalized: "SET".into(),
         fingerprint: 0,
+        heading: false,
     })
 }
 

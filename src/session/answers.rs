@@ -14,9 +14,10 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::errors::sanitize;
-use super::pipeline::Expect;
+use super::pipeline::{Expect, Failed, Ready};
 use super::{End, Session};
 use crate::audit::Event;
+use crate::error::Severity;
 use crate::upstream::frame::backend::{self, tag};
 use crate::upstream::frame::{HEADER, Scanner, Step, Tags};
 use rows::ROWS;
@@ -27,8 +28,6 @@ const UNSEEN: Tags = Tags::of(&[
     tag::DATA_ROW,
     tag::COPY_DATA,
     tag::COPY_DONE,
-    tag::COPY_OUT_RESPONSE,
-    tag::NOTIFICATION_RESPONSE,
     tag::PARAMETER_DESCRIPTION,
 ]);
 /// The longest message that is looked into: an error can quote a long value.
@@ -43,6 +42,8 @@ pub(super) struct Answers<W> {
     to: W,
     out: Vec<u8>,
     records: Vec<Event>,
+    /// From where on `out` says what is not yet on record.
+    unrecorded: Option<usize>,
     /// Upstream has said why it ends the session.
     fatal: bool,
     /// A write has begun and not ended.
@@ -57,6 +58,7 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
             to,
             out: Vec::new(),
             records: Vec::new(),
+            unrecorded: None,
             fatal: false,
             writing: false,
             open: false,
@@ -80,9 +82,14 @@ impl<W: AsyncWrite + Unpin> Answers<W> {
     }
 
     /// Says nothing more.
-    pub(super) async fn close(mut self) {
+    pub(super) async fn close(&mut self) {
         // The client may be gone already.
         let _ = self.to.shutdown().await;
+    }
+
+    /// What is said next says that something is over whose record is made next.
+    fn ends(&mut self) {
+        self.unrecorded.get_or_insert(self.out.len());
     }
 
     async fn pass(&mut self, run: &[u8]) -> Result<(), End> {
@@ -147,7 +154,7 @@ impl Session {
                 }
             };
             // Nobody hears that a statement is done before it is on record.
-            self.keep(answers).await;
+            self.keep(answers).await?;
             answers.flush().await?;
             buffer.reserve(more.max(size));
             let read = tokio::select! {
@@ -197,7 +204,8 @@ impl Session {
                 answers.out.append(&mut sanitize(tag, body, plain).frame);
                 return Ok(());
             }
-            tag::PARAMETER_STATUS => {
+            // Nobody's answer.
+            tag::PARAMETER_STATUS | tag::NOTIFICATION_RESPONSE => {
                 answers.out.extend_from_slice(frame);
                 return Ok(());
             }
@@ -205,15 +213,27 @@ impl Session {
             tag::BACKEND_KEY_DATA => return Ok(()),
             _ => {}
         }
-        let (done, said) = {
+        let (done, instead, said) = {
             let mut pipeline = self.pipeline();
             if !pipeline.verify() {
                 return Err(End::mismatch());
             }
             let silent = pipeline.discarding || pipeline.front().is_some_and(|front| front.hidden);
             let done = settle(tag, body, &mut pipeline)?;
+            let instead = done.as_ref().and_then(|_| pipeline.spoil());
             self.settled(&pipeline);
-            (done, !silent)
+            (done, instead, !silent)
+        };
+        if done.is_some() {
+            answers.ends();
+        }
+        let ends = match instead {
+            Some(told) if told.severity == Severity::Fatal => Err(End::Told(told)),
+            Some(told) => {
+                told.encode(&mut answers.out);
+                Ok(())
+            }
+            None => Ok(()),
         };
         if said {
             answers.out.extend_from_slice(frame);
@@ -224,9 +244,9 @@ impl Session {
                 tag::COMMAND_COMPLETE => told.unwrap_or(run.rows),
                 _ => run.rows,
             };
-            self.record(run, rows, None, answers).await;
+            self.record(run, rows, None, answers).await?;
         }
-        Ok(())
+        ends
     }
 
     async fn ready<W: AsyncWrite + Unpin>(
@@ -237,17 +257,21 @@ impl Session {
     ) -> Result<(), End> {
         let transaction = backend::ready(body).map_err(|_| End::garbled())?;
         // Nobody goes on to the next statement before this one is on record.
-        self.keep(answers).await;
-        let stale = {
+        self.keep(answers).await?;
+        let (ready, stale) = {
             let mut pipeline = self.pipeline();
-            pipeline.ready(transaction).ok_or_else(End::garbled)?;
+            let ready = pipeline.ready(transaction).ok_or_else(End::garbled)?;
             self.settled(&pipeline);
-            pipeline.stale_catalog
+            (ready, pipeline.stale_catalog)
         };
-        answers.out.extend_from_slice(frame);
         if let Some(changed) = stale {
             let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
             tokio::spawn(async move { dataset.refresh(0, Some(changed), &log).await });
+        }
+        match ready {
+            Ready::Told => answers.out.extend_from_slice(frame),
+            Ready::Failing => self.failing.notify_one(),
+            Ready::End(told) => return Err(End::Told(told)),
         }
         Ok(())
     }
@@ -257,26 +281,33 @@ impl Session {
         body: &[u8],
         answers: &mut Answers<W>,
     ) -> Result<(), End> {
-        let (run, instead, silent, mut said) = {
+        let (failed, mut said) = {
             let mut pipeline = self.pipeline();
             let plain = pipeline
                 .run()
                 .is_some_and(|run| run.sight.standing.all_clear);
             let said = sanitize(tag::ERROR_RESPONSE, body, plain);
-            let silent = pipeline.discarding;
-            let (run, instead) = pipeline.fail();
+            let failed = pipeline.fail();
             self.settled(&pipeline);
-            (run, instead, silent, said)
+            (failed, said)
         };
+        let Failed {
+            run,
+            instead,
+            silent,
+        } = failed;
+        if run.is_some() {
+            answers.ends();
+        }
         answers.fatal |= said.fatal;
         match instead {
             Some(told) if !said.fatal => told.encode(&mut answers.out),
-            _ if silent && !said.fatal => {}
+            None if silent && !said.fatal => {}
             _ => answers.out.append(&mut said.frame),
         }
         if let Some(run) = run {
             let rows = run.rows;
-            self.record(run, rows, Some(&said.state), answers).await;
+            self.record(run, rows, Some(&said.state), answers).await?;
         }
         Ok(())
     }

@@ -102,9 +102,6 @@ pub trait Authority: Send + Sync {
     /// Where it is not SQL.
     fn statements(&self, text: &str) -> Result<Vec<Arc<str>>, Denial>;
 
-    /// `SET application_name`.
-    fn application_name(&self, name: &str) -> Arc<Plan>;
-
     /// Attribute numbers of a relation that must not come out as they are
     /// stored, sorted.
     fn unseen(&self, standing: &Standing, relation: &Relation, catalog: &Catalog) -> Vec<i16>;
@@ -300,10 +297,6 @@ impl Authority for Governed {
 
     fn statements(&self, text: &str) -> Result<Vec<Arc<str>>, Denial> {
         sql::statements(text)
-    }
-
-    fn application_name(&self, name: &str) -> Arc<Plan> {
-        sql::set_application_name(name)
     }
 
     fn unseen(&self, standing: &Standing, relation: &Relation, catalog: &Catalog) -> Vec<i16> {

@@ -6,7 +6,7 @@
 //!
 //! Source: <https://www.postgresql.org/docs/current/protocol-flow.html#PROTOCOL-FLOW-EXT-QUERY>
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -50,8 +50,10 @@ where
         if self.session.pipeline().skipping {
             return Ok(());
         }
-        let parsed = self.parsed(parse).await;
-        self.send_or_deny(parsed).await
+        match self.parsed(parse).await {
+            Err(Stop::Refused(refused)) => self.deny_parse(refused).await,
+            parsed => self.send_or_deny(parsed).await,
+        }
     }
 
     async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
@@ -92,11 +94,7 @@ where
             &types,
         )
         .map_err(|_| unsendable())?;
-        let prepared = Arc::new(Prepared {
-            basis: self.sight.basis(&step.scope).into(),
-            step,
-            types: Some(types),
-        });
+        let prepared = self.prepared(step, Some(types));
         let run = self.looking_at(&prepared);
         let entry = Entry::from(Expect::Parse(Box::new(run)))
             .changing(Change::Prepare(name.clone(), prepared.clone()));
@@ -130,7 +128,9 @@ where
                 if let Some(Err(malformed)) = whole {
                     return Err(malformed_bind(malformed));
                 }
-                self.send_all(messages);
+                if !self.send_all(messages) {
+                    return self.drop_body(len).await;
+                }
                 self.from.skip(names);
                 let names = head.get(..names).unwrap_or_default();
                 let len = len - names.len();
@@ -149,11 +149,12 @@ where
 
     async fn bound(&mut self, bind: Bind<'_>) -> Result<Messages, Stop> {
         let (portal, statement) = (checked(bind.portal)?, checked(bind.statement)?);
+        self.sure_of_statement(&statement).await?;
         self.prepare().await?;
         self.room()?;
         self.gate().await?;
         let mut messages = Messages::default();
-        let prepared = self.renewed(&mut messages, &statement)?;
+        let prepared = self.renewed(&mut messages, &statement).await?;
         let mut run = self.looking_at(&prepared);
         run.assumed
             .push(Assumed::Statement(statement, prepared.clone()));
@@ -170,10 +171,15 @@ where
 
     /// A prepared statement as it may be used now; where upstream has it
     /// otherwise, after messages that prepare it anew.
-    fn renewed(&self, messages: &mut Messages, name: &Arc<str>) -> Result<Arc<Prepared>, Stop> {
+    async fn renewed(
+        &mut self,
+        messages: &mut Messages,
+        name: &Arc<str>,
+    ) -> Result<Arc<Prepared>, Stop> {
         let prepared = self
             .statement(name, None)
             .ok_or_else(|| Refused::from(no_statement(name)))?;
+        self.sure_of(&prepared.step.effect).await?;
         self.inner(&prepared)?;
         let (step, types) = match (self.fresh(&prepared)?, &prepared.types) {
             (Fresh::Same, _) => return Ok(prepared),
@@ -200,13 +206,18 @@ where
     }
 
     async fn described(&mut self, named: Named<'_>) -> Result<Messages, Stop> {
+        match named {
+            Named::Statement(name) => self.sure_of_statement(name).await?,
+            Named::Portal(name) => self.sure_of_portal(name).await?,
+        }
         self.prepare().await?;
+        self.gate().await?;
         let mut messages = Messages::default();
         let run = match named {
             Named::Statement(name) => {
                 let name = checked(name)?;
-                let prepared = self.renewed(&mut messages, &name)?;
-                let mut run = self.looking_at(&prepared);
+                let prepared = self.renewed(&mut messages, &name).await?;
+                let mut run = self.describing(&prepared);
                 run.assumed.push(Assumed::Statement(name, prepared));
                 run
             }
@@ -216,7 +227,7 @@ where
                     .portal(&name, None)
                     .ok_or_else(|| Refused::from(no_portal(&name)))?;
                 self.unchanged(&portal.prepared)?;
-                let mut run = self.looking_at(&portal.prepared);
+                let mut run = self.describing(&portal.prepared);
                 run.assumed.push(Assumed::Portal(name, portal));
                 run
             }
@@ -239,24 +250,48 @@ where
 
     async fn executed(&mut self, execute: Execute<'_>) -> Result<Messages, Stop> {
         let name = checked(execute.portal)?;
+        self.sure_of_portal(&name).await?;
         self.prepare().await?;
-        self.gate().await?;
         let portal = self
             .portal(&name, None)
             .ok_or_else(|| Refused::from(no_portal(&name)))?;
+        self.sure_of(&portal.prepared.step.effect).await?;
+        self.gate().await?;
         self.unchanged(&portal.prepared)?;
+        let mut messages = Messages::default();
+        if !portal.prepared.described.load(Ordering::Relaxed) {
+            self.put_describe(&mut messages, &name, &portal)?;
+        }
         let mut run = self.run_of(&portal.prepared.step, None)?;
         // A FETCH counts with the cursor that it fetches from.
         run.portal.get_or_insert_with(|| portal.clone());
         run.assumed.push(Assumed::Portal(name, portal));
-        let mut messages = Messages::default();
         messages.entries.push(Expect::Execute(Box::new(run)).into());
         put_execute(&mut messages.bytes, execute).map_err(|_| unsendable())?;
         Ok(messages)
     }
 
+    /// A Describe that the client did not ask for, so that no result passes that
+    /// the tripwire has not seen.
+    fn put_describe(
+        &self,
+        messages: &mut Messages,
+        name: &Arc<str>,
+        portal: &Arc<Portal>,
+    ) -> Result<(), End> {
+        let mut run = self.describing(&portal.prepared);
+        run.assumed
+            .push(Assumed::Portal(name.clone(), portal.clone()));
+        messages.entries.push(Entry {
+            hidden: true,
+            ..Expect::Describe(Box::new(run)).into()
+        });
+        put_describe(&mut messages.bytes, Named::Portal(name)).map_err(|_| unsendable())
+    }
+
     /// Close: never a matter of rights.
     pub(super) async fn close(&mut self, named: Named<'_>) -> Result<(), End> {
+        self.gate().await?;
         let change = match named {
             Named::Statement(name) => checked(name).map(Change::Forget),
             Named::Portal(name) => checked(name).map(Change::Close),
@@ -283,11 +318,22 @@ where
     }
 
     /// All of them or, where upstream skips what comes, none: nothing can come
-    /// in between.
-    fn send_all(&mut self, messages: Messages) {
+    /// in between. Says which.
+    fn send_all(&mut self, messages: Messages) -> bool {
         let mut bytes = messages.bytes.as_slice();
-        for entry in messages.entries {
-            self.send(entry, std::mem::take(&mut bytes));
+        messages
+            .entries
+            .into_iter()
+            .all(|entry| self.send(entry, std::mem::take(&mut bytes)))
+    }
+
+    /// A run whose answer is the description of a result. Where it fails, so do the
+    /// executions that are sent behind it.
+    fn describing(&self, prepared: &Arc<Prepared>) -> Run {
+        prepared.described.store(true, Ordering::Relaxed);
+        Run {
+            described: Some(prepared.clone()),
+            ..self.looking_at(prepared)
         }
     }
 

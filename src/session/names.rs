@@ -6,7 +6,7 @@
 //! one upstream has under it: changes are applied when upstream confirms them.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::authority::Basis;
@@ -25,6 +25,34 @@ pub(crate) struct Prepared {
     pub(crate) basis: Mutex<Basis>,
     /// The parameter types that Parse declared; `None`: SQL made it.
     pub(crate) types: Option<Vec<u32>>,
+    /// Its result's description has been asked for, and so put to the tripwire.
+    pub(crate) described: AtomicBool,
+    /// What it takes.
+    pub(crate) _held: Held,
+}
+
+/// Bytes that a session holds for its names, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Held {
+    total: Arc<AtomicUsize>,
+    bytes: usize,
+}
+
+impl Held {
+    /// So many more in a total.
+    pub(crate) fn new(total: &Arc<AtomicUsize>, bytes: usize) -> Self {
+        total.fetch_add(bytes, Ordering::Relaxed);
+        Self {
+            total: total.clone(),
+            bytes,
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 /// A bound portal, or a cursor.
@@ -63,6 +91,24 @@ pub(crate) enum Change {
 impl Change {
     pub(crate) fn is_none(&self) -> bool {
         matches!(self, Self::None)
+    }
+
+    /// Whether it changes what a statement's name means.
+    pub(crate) fn concerns_statement(&self, name: &str) -> bool {
+        match self {
+            Self::Prepare(own, _) | Self::Forget(own) => **own == *name,
+            Self::ForgetAll | Self::Discard => true,
+            Self::None | Self::Open(..) | Self::Close(_) | Self::CloseAll => false,
+        }
+    }
+
+    /// Whether it changes what a portal's name means.
+    pub(crate) fn concerns_portal(&self, name: &str) -> bool {
+        match self {
+            Self::Open(own, _) | Self::Close(own) => **own == *name,
+            Self::CloseAll | Self::Discard => true,
+            Self::None | Self::Prepare(..) | Self::Forget(_) | Self::ForgetAll => false,
+        }
     }
 }
 

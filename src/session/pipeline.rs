@@ -16,9 +16,10 @@ use std::time::Instant;
 pub(crate) use entry::{Entry, Expect};
 pub(crate) use run::{Assumed, Run};
 
-use super::names::Names;
+use super::authority::Sight;
+use super::names::{Change, Names};
 use super::settings::{Path, SearchPath};
-use crate::error::Told;
+use crate::error::{Severity, Told};
 use crate::sql::Effect;
 use crate::upstream::frame::backend::Transaction;
 use run::unsettling;
@@ -44,9 +45,20 @@ pub(crate) struct Pipeline {
     pub(crate) unsynced: bool,
     /// Upstream ignores what comes until Sync, and so do we.
     pub(crate) skipping: bool,
-    /// The client has been told of an error that upstream does not know of:
-    /// answers are dropped until ReadyForQuery.
+    /// The client hears of an error that upstream does not know of: answers are
+    /// dropped until ReadyForQuery.
     pub(crate) discarding: bool,
+    /// That error, until upstream has ended what it is about.
+    withheld: Option<Told>,
+    /// That error, where upstream has completed what it is about all the same.
+    spoiled: Option<Told>,
+    /// The transaction is to be failed before anything else is sent, for the client
+    /// has been told so.
+    pub(crate) to_fail: bool,
+    /// Since the last ReadyForQuery, something has completed that stays.
+    lasting: bool,
+    /// Who has completed something since the last ReadyForQuery.
+    last: Option<Arc<Sight>>,
     /// COPY FROM STDIN waits for data.
     pub(crate) copying_in: bool,
     /// An error since the last ReadyForQuery.
@@ -57,9 +69,6 @@ pub(crate) struct Pipeline {
     pub(crate) stale_catalog: Option<Instant>,
     /// The client said Terminate: it hears nothing more of ours.
     pub(crate) terminated: bool,
-    /// What the client calls itself.
-    pub(crate) application: Option<Arc<str>>,
-    start_application: Option<Arc<str>>,
 }
 
 impl Pipeline {
@@ -70,18 +79,21 @@ impl Pipeline {
             projected: Names::default(),
             changing: 0,
             unsettling: 0,
-            path: SearchPath::new(path),
+            path: SearchPath::new(path, application),
             transaction: Transaction::Idle,
             unsynced: false,
             skipping: false,
             discarding: false,
+            withheld: None,
+            spoiled: None,
+            to_fail: false,
+            lasting: false,
+            last: None,
             copying_in: false,
             failed: false,
             ddl: false,
             stale_catalog: None,
             terminated: false,
-            start_application: application.clone(),
-            application,
         }
     }
 
@@ -110,6 +122,34 @@ impl Pipeline {
 
     pub(crate) fn names(&self) -> &Names {
         &self.projected
+    }
+
+    /// Whether what a statement's name means hangs on an answer that is not yet in.
+    pub(crate) fn doubts_statement(&self, name: &str) -> bool {
+        let (now, then) = (
+            self.confirmed.statement(name),
+            self.projected.statement(name),
+        );
+        differ(now, then) && self.changed_before(|change| change.concerns_statement(name))
+    }
+
+    /// The same of a portal's name.
+    pub(crate) fn doubts_portal(&self, name: &str) -> bool {
+        let (now, then) = (self.confirmed.portal(name), self.projected.portal(name));
+        differ(now, then) && self.changed_before(|change| change.concerns_portal(name))
+    }
+
+    /// Whether the last such change that is in flight can fail without what is
+    /// sent next being skipped: it is not in the same group.
+    fn changed_before(&self, concerns: impl Fn(&Change) -> bool) -> bool {
+        let mut earlier = false;
+        for entry in self.queue.iter().rev() {
+            earlier |= entry.ends_group();
+            if entry.changes().any(&concerns) {
+                return earlier;
+            }
+        }
+        false
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {
@@ -190,18 +230,11 @@ impl Pipeline {
         };
         self.changing -= usize::from(had_changes && !has_changes);
         self.unsettling -= usize::from(had_unsettling && !has_unsettling);
+        self.lasting |= run.lasting;
+        self.last = Some(run.sight.clone());
         self.confirmed.apply(&run.change);
         self.path.apply(&run.effect, tag);
-        match &run.effect {
-            Effect::Ddl => self.ddl = true,
-            Effect::ApplicationName(claim) => {
-                self.application = claim.clone().or_else(|| self.start_application.clone());
-            }
-            Effect::ResetAll | Effect::DiscardAll => {
-                self.application = self.start_application.clone();
-            }
-            _ => {}
-        }
+        self.ddl |= run.effect == Effect::Ddl;
         Some(run)
     }
 
@@ -211,52 +244,84 @@ impl Pipeline {
             return None;
         }
         match self.pop()?.expect {
-            Expect::Execute(run) => Some(*run),
+            Expect::Execute(run) => {
+                self.lasting |= run.lasting;
+                self.last = Some(run.sight.clone());
+                Some(*run)
+            }
             _ => None,
         }
     }
 
-    /// The front has failed. Gives the run that failed, if a run did, and what
-    /// takes the place of upstream's error, if anything.
-    pub(crate) fn fail(&mut self) -> (Option<Run>, Option<Told>) {
+    /// The front has failed.
+    pub(crate) fn fail(&mut self) -> Failed {
         self.failed = true;
         self.copying_in = false;
-        let mut failed = None;
-        let mut instead = None;
+        let mut failed = Failed {
+            run: None,
+            instead: self.withheld.take(),
+            silent: self.discarding,
+        };
         if let Some(entry) = self.front() {
             match &mut entry.expect {
                 // ReadyForQuery follows; the rest of the message does not run.
                 Expect::Query(runs) => {
-                    failed = runs.pop_front();
+                    failed.run = runs.pop_front();
                     runs.clear();
                 }
                 // A commit that failed: ReadyForQuery follows.
-                Expect::Sync | Expect::Local(_) | Expect::End(_) => {}
+                Expect::Sync => failed.run = self.commit(),
+                Expect::Local(_) | Expect::End(_) => {}
                 _ => {
-                    let entry = self.queue.pop_front();
-                    match entry.map(|entry| entry.expect) {
-                        Some(
-                            Expect::Parse(run)
-                            | Expect::Bind(run)
-                            | Expect::Execute(run)
-                            | Expect::Describe(run),
-                        ) => failed = Some(*run),
-                        Some(Expect::Denied(told)) => instead = Some(told),
-                        _ => {}
+                    if let Some(entry) = self.queue.pop_front() {
+                        self.failed_alone(entry, &mut failed);
                     }
                     self.skip();
                 }
             }
         }
         self.reproject();
-        (failed, instead)
+        failed
+    }
+
+    fn failed_alone(&mut self, entry: Entry, failed: &mut Failed) {
+        match entry.expect {
+            Expect::Parse(run) | Expect::Bind(run) | Expect::Execute(run) => {
+                failed.run = Some(*run);
+            }
+            Expect::Describe(run) => {
+                run.forget_description();
+                failed.run = Some(*run);
+            }
+            Expect::Denied(told) => {
+                self.confirmed.apply(&entry.change);
+                if !failed.silent {
+                    failed.instead = Some(told);
+                }
+            }
+            Expect::Failing => failed.silent = true,
+            Expect::Query(_)
+            | Expect::Close
+            | Expect::Sync
+            | Expect::CopyEnd
+            | Expect::Local(_)
+            | Expect::End(_) => {}
+        }
+    }
+
+    /// The commit that a Sync makes where no transaction is open.
+    fn commit(&mut self) -> Option<Run> {
+        let sight = self.last.take()?;
+        (self.transaction == Transaction::Idle).then(|| Run::commit(sight))
     }
 
     /// Upstream skips everything up to the next Sync.
     fn skip(&mut self) {
         while let Some(entry) = self.queue.front() {
-            if matches!(entry.expect, Expect::Sync | Expect::End(_)) {
-                return;
+            match &entry.expect {
+                Expect::Sync | Expect::End(_) => return,
+                Expect::Describe(run) => run.forget_description(),
+                _ => {}
             }
             self.queue.pop_front();
         }
@@ -280,13 +345,32 @@ impl Pipeline {
         }
     }
 
-    /// The client has been told of an error that upstream does not know of.
-    pub(crate) fn discard(&mut self) {
-        self.discarding = true;
-        let ends = |entry: &Entry| matches!(entry.expect, Expect::Sync | Expect::Query(_));
-        if !self.queue.iter().any(ends) {
-            self.skipping = true;
+    /// The client is to hear that error, and nothing else up to ReadyForQuery, once
+    /// upstream has ended the front. Says whether upstream may be asked to cancel:
+    /// nothing has been sent behind that the request could hit instead.
+    pub(crate) fn withhold(&mut self, told: Told) -> bool {
+        if let Some(run) = self.run() {
+            run.ended = Some(told.state.0);
         }
+        self.withheld = Some(told);
+        self.discarding = true;
+        let end = self.queue.iter().position(Entry::ends_group);
+        self.skipping |= end.is_none();
+        end.is_none_or(|end| end + 1 == self.queue.len())
+    }
+
+    /// Upstream has completed what the client is to hear has failed, if it is. Gives
+    /// what the client hears: that error, where nothing of it stays but what the end
+    /// of the transaction takes back, and the session's end otherwise.
+    pub(crate) fn spoil(&mut self) -> Option<Told> {
+        let told = self.withheld.take()?;
+        let end = self.queue.iter().position(Entry::ends_group);
+        let group = end.map_or(self.queue.len(), |end| end + 1);
+        if self.lasting || self.queue.iter().take(group).any(Entry::lasts) {
+            return Some(untrue(told));
+        }
+        self.spoiled = Some(told.clone());
+        Some(told)
     }
 
     /// COPY FROM STDIN begins: Postgres ignores Sync and Flush until its data
@@ -309,7 +393,7 @@ impl Pipeline {
     }
 
     /// ReadyForQuery. `None` where it does not answer the front.
-    pub(crate) fn ready(&mut self, transaction: Transaction) -> Option<()> {
+    pub(crate) fn ready(&mut self, transaction: Transaction) -> Option<Ready> {
         match self.front()?.expect {
             Expect::Query(_) | Expect::Sync => {}
             _ => return None,
@@ -318,6 +402,8 @@ impl Pipeline {
         self.transaction = transaction;
         self.discarding = false;
         self.copying_in = false;
+        self.lasting = false;
+        self.last = None;
         if transaction == Transaction::Idle {
             match self.failed {
                 true => self.path.rollback(),
@@ -332,7 +418,17 @@ impl Pipeline {
             }
         }
         self.failed = false;
-        Some(())
+        Some(match self.spoiled.take() {
+            Some(told) if transaction == Transaction::Open => {
+                // What is sent already would run in it.
+                if !self.queue.is_empty() || self.unsynced {
+                    return Some(Ready::End(untrue(told)));
+                }
+                self.to_fail = true;
+                Ready::Failing
+            }
+            _ => Ready::Told,
+        })
     }
 
     /// Runs that were sent and are not answered, for the record of a session
@@ -348,4 +444,39 @@ impl Pipeline {
         }
         runs
     }
+}
+
+/// What has failed.
+#[derive(Debug)]
+pub(crate) struct Failed {
+    /// The run, if a run did.
+    pub(crate) run: Option<Run>,
+    /// What takes the place of upstream's error, if anything.
+    pub(crate) instead: Option<Told>,
+    /// Otherwise, the client hears nothing of it.
+    pub(crate) silent: bool,
+}
+
+/// What ReadyForQuery comes to.
+#[derive(Debug)]
+pub(crate) enum Ready {
+    /// The client hears it.
+    Told,
+    /// The transaction is to be failed first.
+    Failing,
+    /// The session ends.
+    End(Told),
+}
+
+fn differ<T>(now: Option<&Arc<T>>, then: Option<&Arc<T>>) -> bool {
+    now.is_some_and(|now| !then.is_some_and(|then| Arc::ptr_eq(now, then)))
+}
+
+/// An error that is not the whole truth.
+fn untrue(told: Told) -> Told {
+    Told {
+        severity: Severity::Fatal,
+        ..told
+    }
+    .hint("whether it took effect is not known; connect again and check")
 }

@@ -28,6 +28,7 @@ use super::names::{Names, Portal, Prepared};
 use super::pipeline::{DEPTH, Entry, Expect};
 use super::{End, Session};
 use crate::error::Severity;
+use crate::sql::Effect;
 use crate::stage::Stage;
 use crate::upstream::frame::frontend::{
     self, Execute, Named, Parse, put_flush, put_sync, put_terminate, tag,
@@ -121,7 +122,7 @@ where
                 },
             },
             tag::PARSE => match self.text(len).await? {
-                None => self.deny(too_long().into(), false).await,
+                None => self.deny_parse(too_long().into()).await,
                 Some(body) => match Parse::of(&body) {
                     Ok(parse) => self.parse(parse).await,
                     Err(malformed) => self.malformed(tag, malformed, false).await,
@@ -166,7 +167,9 @@ where
     }
 
     fn sync(&mut self) {
-        let mut pipeline = self.session.pipeline();
+        let session = self.session;
+        let mut pipeline = session.pipeline();
+        self.fail_first(&mut pipeline);
         pipeline.skipping = false;
         pipeline.unsynced = false;
         pipeline.push(Expect::Sync.into());
@@ -187,17 +190,47 @@ where
     }
 
     /// Puts an entry in the queue and its message behind those to be written;
-    /// nothing of it where upstream skips it anyway.
-    pub(super) fn send(&mut self, entry: Entry, message: &[u8]) {
-        let mut pipeline = self.session.pipeline();
+    /// nothing of it where upstream skips it anyway. Says whether it did.
+    pub(super) fn send(&mut self, entry: Entry, message: &[u8]) -> bool {
+        let session = self.session;
+        let mut pipeline = session.pipeline();
         if pipeline.skipping {
-            return;
+            return false;
         }
+        self.fail_first(&mut pipeline);
         pipeline.unsynced = !matches!(entry.expect, Expect::Query(_));
         pipeline.push(entry);
         self.session.canceller.busy.store(true, Ordering::Release);
         drop(pipeline);
         self.out.extend_from_slice(message);
+        true
+    }
+
+    /// Waits where what a statement executes by its name is not yet certain.
+    pub(super) async fn sure_of(&mut self, effect: &Effect) -> Result<(), End> {
+        match effect {
+            Effect::Execute(name) => self.sure_of_statement(name).await,
+            Effect::Fetch(name) => self.sure_of_portal(name).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Waits where an answer that is not yet in says what a name stands for.
+    pub(super) async fn sure_of_statement(&mut self, name: &str) -> Result<(), End> {
+        let doubts = self.session.pipeline().doubts_statement(name);
+        if doubts {
+            self.settle().await?;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::sure_of_statement`].
+    pub(super) async fn sure_of_portal(&mut self, name: &str) -> Result<(), End> {
+        let doubts = self.session.pipeline().doubts_portal(name);
+        if doubts {
+            self.settle().await?;
+        }
+        Ok(())
     }
 
     /// What a name stands for: among `names`, where the statements of a message

@@ -1,5 +1,5 @@
-//! What changes what a name means, `search_path` and temporary tables, through
-//! transactions, and what a client may ask for at startup.
+//! What changes what a name means, `search_path` and temporary tables, and what
+//! the client calls itself, through transactions; and what it may ask for at startup.
 //!
 //! Knows nothing about sockets. Invariant: [`SearchPath`] is what upstream has,
 //! statement by statement, as far as upstream has confirmed.
@@ -18,24 +18,38 @@ pub(crate) fn default_path() -> Path {
     Arc::from(["$user".into(), "public".into()])
 }
 
-/// One value at one transaction level: what SET gave it, and what SET LOCAL
-/// lays over it until the transaction ends.
-#[derive(Clone, Debug, PartialEq)]
+/// Everything at one transaction level: what SET gave it, and what SET LOCAL lays
+/// over it until the transaction ends.
+#[derive(Clone, Debug)]
 struct Value {
     set: Path,
     local: Option<Path>,
     temporary: Path,
+    claim: Claim,
+    local_claim: Option<Claim>,
 }
 
-/// `search_path` and temporary tables of one session.
+impl Value {
+    /// Whether names mean the same.
+    fn names_as(&self, other: &Self) -> bool {
+        self.set == other.set && self.local == other.local && self.temporary == other.temporary
+    }
+}
+
+/// What a client calls itself.
+type Claim = Option<Arc<str>>;
+
+/// `search_path`, temporary tables and `application_name` of one session.
 ///
 /// Source: <https://www.postgresql.org/docs/current/sql-set.html>
 #[derive(Clone, Debug)]
 pub(crate) struct SearchPath {
-    /// What RESET goes back to: the value of the startup packet.
+    /// What RESET goes back to: the values of the startup packet.
     start: Path,
+    start_claim: Claim,
     /// As of the last commit.
     committed: Path,
+    committed_claim: Claim,
     /// Temporary tables as of the last commit.
     kept: Path,
     current: Value,
@@ -43,18 +57,32 @@ pub(crate) struct SearchPath {
 }
 
 impl SearchPath {
-    pub(crate) fn new(start: Path) -> Self {
+    pub(crate) fn new(start: Path, claim: Claim) -> Self {
         Self {
             committed: start.clone(),
+            committed_claim: claim.clone(),
             kept: Path::default(),
             current: Value {
                 set: start.clone(),
                 local: None,
                 temporary: Path::default(),
+                claim: claim.clone(),
+                local_claim: None,
             },
             savepoints: Vec::new(),
             start,
+            start_claim: claim,
         }
+    }
+
+    /// What the client calls itself.
+    pub(crate) fn claim(&self) -> Claim {
+        let current = &self.current;
+        current
+            .local_claim
+            .as_ref()
+            .unwrap_or(&current.claim)
+            .clone()
     }
 
     /// What holds for the next statement.
@@ -74,7 +102,7 @@ impl SearchPath {
             || self
                 .savepoints
                 .iter()
-                .any(|(_, value)| *value != self.current)
+                .any(|(_, value)| !value.names_as(&self.current))
     }
 
     /// Whether a statement in flight could change what the next one means.
@@ -103,9 +131,20 @@ impl SearchPath {
                     self.current.local = None;
                 }
             }
+            Effect::ApplicationName { claim, local } => {
+                let claim = claim.clone().or_else(|| self.start_claim.clone());
+                if *local {
+                    self.current.local_claim = Some(claim);
+                } else {
+                    self.current.claim = claim;
+                    self.current.local_claim = None;
+                }
+            }
             Effect::ResetAll | Effect::DiscardAll => {
                 self.current.set = self.start.clone();
                 self.current.local = None;
+                self.current.claim = self.start_claim.clone();
+                self.current.local_claim = None;
                 if *effect == Effect::DiscardAll {
                     self.current.temporary = Path::default();
                 }
@@ -144,7 +183,6 @@ impl SearchPath {
             Effect::None
             | Effect::Empty
             | Effect::Begin
-            | Effect::ApplicationName(_)
             | Effect::Prepare(_)
             | Effect::Execute(_)
             | Effect::Deallocate(_)
@@ -157,8 +195,10 @@ impl SearchPath {
 
     pub(crate) fn commit(&mut self) {
         self.committed = self.current.set.clone();
+        self.committed_claim = self.current.claim.clone();
         self.kept = self.current.temporary.clone();
         self.current.local = None;
+        self.current.local_claim = None;
         self.savepoints.clear();
     }
 
@@ -167,6 +207,8 @@ impl SearchPath {
             set: self.committed.clone(),
             local: None,
             temporary: self.kept.clone(),
+            claim: self.committed_claim.clone(),
+            local_claim: None,
         };
         self.savepoints.clear();
     }
@@ -326,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_set_reverts_with_its_transaction_and_a_local_one_always() {
-        let mut it = SearchPath::new(path(&["public"]));
+        let mut it = SearchPath::new(path(&["public"]), None);
         it.apply(&Effect::Begin, b"BEGIN");
         it.apply(&set(&["a"], false), b"SET");
         assert_eq!(it.effective().search_path, path(&["a"]));
@@ -350,7 +392,7 @@ mod tests {
 
     #[test]
     fn savepoints_keep_their_value() {
-        let mut it = SearchPath::new(path(&["public"]));
+        let mut it = SearchPath::new(path(&["public"]), None);
         it.apply(&set(&["a"], true), b"SET");
         it.apply(&Effect::Savepoint("s".into()), b"SAVEPOINT");
         it.apply(&set(&["b"], false), b"SET");
@@ -368,7 +410,7 @@ mod tests {
 
     #[test]
     fn temporary_tables_come_and_go_with_their_transaction() {
-        let mut it = SearchPath::new(path(&["public"]));
+        let mut it = SearchPath::new(path(&["public"]), None);
         let tables = |it: &SearchPath| it.effective().temporary.join(",");
         it.apply(&Effect::Begin, b"BEGIN");
         it.apply(&Effect::CreateTemporary("a".into()), b"CREATE TABLE");

@@ -5,22 +5,26 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::End;
-use super::names::{Change, Names, Portal, Prepared};
+use super::names::{Change, Held, Names, Portal, Prepared};
 use super::pipeline::{Assumed, Expect, Run};
 use super::requests::{Refused, Requests, Step, Stop, unsendable};
 use crate::audit::Id;
 use crate::audit::record::Statement;
 use crate::error::{SqlState, Told};
-use crate::sql::Effect;
+use crate::policy::Action;
+use crate::sql::{Effect, Plan};
 use crate::upstream::frame::frontend::put_query;
 
 /// Names that one session may have at a time.
 const NAMES: usize = 10_000;
+/// What they may take, in bytes, and what each takes beside its texts.
+const BYTES: usize = 64 << 20;
+const PREPARED: usize = 512;
 
 impl<R, W> Requests<'_, R, W>
 where
@@ -54,6 +58,7 @@ where
         let mut runs = VecDeque::with_capacity(steps.len());
         let mut comments = Vec::with_capacity(steps.len());
         for step in &steps {
+            self.sure_of(&step.effect).await?;
             let mut run = self.run_of(step, names.as_ref())?;
             if let Some(names) = &mut names {
                 names.apply(&run.change);
@@ -83,16 +88,36 @@ where
             change,
             self.sight.clone(),
         );
+        run.heading = step.decided.plan.heading;
+        run.lasting = lasts(&step.decided.plan);
         self.assume(&mut run, names)?;
         Ok(run)
     }
 
-    /// Refuses a name where there are too many.
+    /// Refuses a name where there are too many, or they take too much.
     pub(super) fn room(&self) -> Result<(), Refused> {
-        match self.session.pipeline().names().len() < NAMES {
-            true => Ok(()),
-            false => Err(too_many_names().into()),
+        let session = self.session;
+        if session.pipeline().names().len() >= NAMES {
+            return Err(too_many_names().into());
         }
+        match session.held.load(Ordering::Relaxed) < BYTES {
+            true => Ok(()),
+            false => Err(too_many_bytes().into()),
+        }
+    }
+
+    /// A statement with a name, as it was decided on.
+    pub(super) fn prepared(&self, step: Step, types: Option<Vec<u32>>) -> Arc<Prepared> {
+        let plan = &step.decided.plan;
+        let texts = step.source.len() + plan.text().len() + plan.normalized.len();
+        let types_bytes = 4 * types.as_ref().map_or(0, Vec::len);
+        Arc::new(Prepared {
+            _held: Held::new(&self.session.held, PREPARED + texts + types_bytes),
+            basis: self.sight.basis(&step.scope).into(),
+            step,
+            types,
+            described: AtomicBool::new(false),
+        })
     }
 
     /// What EXECUTE and FETCH stand for: it must still be allowed as it is.
@@ -104,6 +129,7 @@ where
                     .ok_or_else(|| no_statement(name))?;
                 self.unchanged(&prepared)?;
                 run.statement = standing_for(&run.statement, &prepared);
+                run.lasting |= lasts(&prepared.step.decided.plan);
                 run.assumed.push(Assumed::Statement(name.clone(), prepared));
             }
             Effect::Fetch(name) => {
@@ -120,13 +146,7 @@ where
 
     /// What a statement does to the names once it has completed.
     pub(super) fn change_of(&self, step: &Step) -> Change {
-        let prepared = || {
-            Arc::new(Prepared {
-                step: step.clone(),
-                basis: self.sight.basis(&step.scope).into(),
-                types: None,
-            })
-        };
+        let prepared = || self.prepared(step.clone(), None);
         match &step.effect {
             Effect::Prepare(name) => Change::Prepare(name.clone(), prepared()),
             Effect::Deallocate(Some(name)) => Change::Forget(name.clone()),
@@ -162,6 +182,33 @@ fn standing_for(own: &Arc<Statement>, prepared: &Prepared) -> Arc<Statement> {
     })
 }
 
+/// Whether what a statement does stays when the client has heard of an error: more
+/// than the end of its transaction takes back, or than could be told apart.
+///
+/// A function that policy trusts may write as well; where it does in a SELECT that
+/// ends at a limit, that is the function's own matter.
+fn lasts(plan: &Plan) -> bool {
+    match &plan.effect {
+        Effect::Empty | Effect::Begin | Effect::Savepoint(_) | Effect::Fetch(_) => false,
+        Effect::None | Effect::Execute(_) => plan.action != Some(Action::Read),
+        Effect::Commit
+        | Effect::Rollback
+        | Effect::RollbackTo(_)
+        | Effect::Release(_)
+        | Effect::SearchPath { .. }
+        | Effect::ApplicationName { .. }
+        | Effect::ResetAll
+        | Effect::DiscardAll
+        | Effect::Prepare(_)
+        | Effect::Deallocate(_)
+        | Effect::Declare(_)
+        | Effect::CloseCursor(_)
+        | Effect::CreateTemporary(_)
+        | Effect::DropTemporary(_)
+        | Effect::Ddl => true,
+    }
+}
+
 pub(super) fn no_statement(name: &str) -> Told {
     Told::error(
         SqlState::UNDEFINED_STATEMENT,
@@ -184,6 +231,17 @@ fn too_many_names() -> Told {
         SqlState::PROGRAM_LIMIT_EXCEEDED,
         format!(
             "the session has {NAMES} prepared statements and cursors, the most that are served"
+        ),
+    )
+    .hint("close or DEALLOCATE those that are no longer used")
+}
+
+fn too_many_bytes() -> Told {
+    Told::error(
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+        format!(
+            "the session's prepared statements and cursors take {} MiB, the most that is served",
+            BYTES >> 20
         ),
     )
     .hint("close or DEALLOCATE those that are no longer used")

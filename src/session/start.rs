@@ -25,6 +25,7 @@ use crate::error::{Severity, SqlState, Tell, Told};
 use crate::sql::{Effect, Scope};
 use crate::stage::Stage;
 use crate::upstream::connect::{Upstream, connect};
+use crate::upstream::frame::frontend::{Execute, put_execute};
 use crate::wire;
 
 /// How long upstream may take to say why it goes, once writing to it fails.
@@ -176,7 +177,9 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
         tag,
         ghost: ghost().ok_or_else(no_randomness)?,
         pipeline: Mutex::new(Pipeline::new(path, who.application.clone())),
+        held: Arc::default(),
         ours: Notify::new(),
+        failing: Notify::new(),
         progress: Arc::default(),
         canceller,
         cancelling: Arc::default(),
@@ -347,14 +350,18 @@ fn parameters(
     all
 }
 
-/// A portal's name that no client can come to use.
-fn ghost() -> Option<String> {
+/// Execute of a portal whose name no client can come to use.
+fn ghost() -> Option<Vec<u8>> {
     let mut random = [0; 16];
     SystemRandom::new().fill(&mut random).ok()?;
-    Some(format!(
-        "pgveil refused {:032x}",
-        u128::from_be_bytes(random)
-    ))
+    let name = format!("pgveil refused {:032x}", u128::from_be_bytes(random));
+    let mut message = Vec::new();
+    let execute = Execute {
+        portal: &name,
+        max_rows: 0,
+    };
+    put_execute(&mut message, execute).ok()?;
+    Some(message)
 }
 
 fn unknown_dataset(name: &str) -> Told {

@@ -17,5 +17,7 @@ mod extended;
 mod faults;
 mod gone;
 mod large;
+mod limits;
+mod record;
 mod simple;
 mod support;

@@ -182,7 +182,10 @@ fn effect(name: &str, values: Option<Vec<String>>, local: bool) -> Effect {
             path: values.map(|values| values.iter().map(|value| value.as_str().into()).collect()),
             local,
         },
-        "application_name" => Effect::ApplicationName(values.map(|values| values.concat().into())),
+        "application_name" => Effect::ApplicationName {
+            claim: values.map(|values| values.concat().into()),
+            local,
+        },
         _ => Effect::None,
     }
 }

@@ -51,7 +51,13 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
 fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
     let plain = |effect, action| plan(kind.label(), canonical.text.as_str().into(), effect, action);
     match canonical.node() {
-        Node::CopyStmt(copy) => copy::copy(copy, canonical, context),
+        Node::CopyStmt(copy) => {
+            let plan = copy::copy(copy, canonical, context)?;
+            Ok(Plan {
+                heading: copy::has_heading(copy),
+                ..plan
+            })
+        }
         Node::DeclareCursorStmt(declare) => {
             let name = owned(declare.portalname());
             query(kind, canonical, context, Effect::Declare(name))
@@ -112,6 +118,7 @@ pub(super) fn plan(
         touched: Vec::new(),
         normalized: "".into(),
         fingerprint: 0,
+        heading: false,
     }
 }
 

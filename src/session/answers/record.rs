@@ -7,7 +7,7 @@ use tokio::io::AsyncWrite;
 use super::Answers;
 use crate::audit::record::{Execution, What};
 use crate::audit::{Event, Id};
-use crate::error::{SqlState, Told};
+use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::pipeline::Run;
 use crate::session::{End, Session};
 
@@ -22,23 +22,34 @@ impl Session {
         rows: u64,
         state: Option<&str>,
         answers: &mut Answers<W>,
-    ) {
+    ) -> Result<(), End> {
         if run.effect == crate::sql::Effect::Empty {
-            return;
+            return Ok(());
         }
         answers.records.push(execution(run, rows, state));
-        if answers.records.len() >= RECORDS {
-            self.keep(answers).await;
+        match answers.records.len() < RECORDS {
+            true => Ok(()),
+            false => self.keep(answers).await,
         }
     }
 
-    /// Hands over the records made; while the log fails, it refuses statements
-    /// by itself.
-    pub(super) async fn keep<W>(&self, answers: &mut Answers<W>) {
+    /// Hands over the records made. Where that fails, the client does not hear the
+    /// end of what they are about: only the end of the session is true whether it
+    /// took effect or not.
+    pub(super) async fn keep<W>(&self, answers: &mut Answers<W>) -> Result<(), End> {
         if !answers.records.is_empty() {
-            let _ = self.shared.log.append_all(&answers.records).await;
+            let kept = self.shared.log.append_all(&answers.records).await;
             answers.records.clear();
+            if let Err(error) = kept {
+                if let Some(at) = answers.unrecorded.take() {
+                    answers.out.truncate(at);
+                    answers.open = false;
+                }
+                return Err(End::Told(unrecorded(error.tell())));
+            }
         }
+        answers.unrecorded = None;
+        Ok(())
     }
 
     /// What the client hears last.
@@ -74,7 +85,8 @@ impl Session {
             let rows = run.rows;
             answers.records.push(execution(run, rows, Some(state)));
         }
-        self.keep(answers).await;
+        // There is nobody left to be refused anything.
+        let _ = self.keep(answers).await;
     }
 }
 
@@ -94,6 +106,14 @@ fn execution(run: Run, rows: u64, state: Option<&str>) -> Event {
             duration: run.began.elapsed(),
         })),
     }
+}
+
+fn unrecorded(told: Told) -> Told {
+    Told {
+        severity: Severity::Fatal,
+        ..told
+    }
+    .hint("whether the last statement took effect is not known; connect again and check")
 }
 
 fn upstream_gone() -> Told {

@@ -31,38 +31,33 @@ impl Session {
             if pipeline.discarding {
                 return Ok(());
             }
-            // Without a front it is a notification, which is nobody's answer.
-            pipeline
-                .run()
-                .map_or(run.len(), |front| let_pass(front, run, open, rows))
+            let front = pipeline.run().ok_or_else(End::garbled)?;
+            let passes = let_pass(front, run, open, rows);
+            if passes < run.len() {
+                let limit = front.sight.standing.limits.rows_per_query;
+                if pipeline.withhold(too_many_rows(limit.unwrap_or_default())) {
+                    self.stop_upstream();
+                }
+            }
+            passes
         };
-        self.keep(answers).await;
-        answers.pass(run.get(..passes).unwrap_or_default()).await?;
-        if passes < run.len() {
-            let limit = {
-                let mut pipeline = self.pipeline();
-                pipeline.discard();
-                pipeline
-                    .run()
-                    .and_then(|run| run.sight.standing.limits.rows_per_query)
-            };
-            too_many_rows(limit.unwrap_or_default()).encode(&mut answers.out);
-            self.stop_upstream();
-        }
-        Ok(())
+        self.keep(answers).await?;
+        // What is passed in part ends with a whole row.
+        answers.open &= passes == run.len();
+        answers.pass(run.get(..passes).unwrap_or_default()).await
     }
 }
 
 /// Counts a run of bytes for whom it answers; gives how much of it may pass.
 fn let_pass(front: &mut Run, run: &[u8], open: usize, rows: u64) -> usize {
+    let heading = u64::from(rows > 0 && std::mem::take(&mut front.heading));
     let passes = match front.allowance() {
-        Some(allowed) if rows > allowed => {
-            front.ended = Some(SqlState::PROGRAM_LIMIT_EXCEEDED.0);
+        Some(allowed) if rows > allowed + heading => {
             front.count(allowed);
-            cut(run, open, allowed)
+            cut(run, open, allowed + heading, front.binary)
         }
         _ => {
-            front.count(rows);
+            front.count(rows - heading);
             run.len()
         }
     };
@@ -70,13 +65,20 @@ fn let_pass(front: &mut Run, run: &[u8], open: usize, rows: u64) -> usize {
     passes
 }
 
+/// The body of the last message of a binary COPY, which is no row: the number of
+/// its fields would be -1. A row of a relation that has columns is longer.
+///
+/// Source: <https://www.postgresql.org/docs/current/sql-copy.html>
+const TRAILER: usize = 2;
+
 /// How much of a run holds no more than so many rows: `open` bytes at its front
 /// belong to a frame that was counted before.
-fn cut(run: &[u8], open: usize, allowed: u64) -> usize {
+fn cut(run: &[u8], open: usize, allowed: u64, binary: bool) -> usize {
     let mut at = open;
     let mut rows = 0;
     while let Ok(Some((tag, body))) = frame::header(run.get(at..).unwrap_or_default()) {
-        if ROWS.contains(tag) {
+        let trailer = binary && body == TRAILER;
+        if ROWS.contains(tag) && !trailer {
             if rows == allowed {
                 return at;
             }
@@ -103,10 +105,19 @@ mod tests {
     fn a_run_is_cut_between_rows() {
         let row = [b'D', 0, 0, 0, 6, 7, 7];
         let run = [&[9, 9][..], &row, &row, &[b'A', 0, 0, 0, 4], &row].concat();
-        assert_eq!(cut(&run, 2, 0), 2);
-        assert_eq!(cut(&run, 2, 1), 9);
-        assert_eq!(cut(&run, 2, 2), 21);
-        assert_eq!(cut(&run, 2, 3), run.len());
-        assert_eq!(cut(&run[..run.len() - 1], 2, 3), run.len() - 1);
+        assert_eq!(cut(&run, 2, 0, false), 2);
+        assert_eq!(cut(&run, 2, 1, false), 9);
+        assert_eq!(cut(&run, 2, 2, false), 21);
+        assert_eq!(cut(&run, 2, 3, false), run.len());
+        assert_eq!(cut(&run[..run.len() - 1], 2, 3, false), run.len() - 1);
+    }
+
+    #[test]
+    fn the_end_of_a_binary_copy_is_no_row() {
+        let row = [b'd', 0, 0, 0, 8, 0, 1, 0, 0];
+        let run = [&row[..], &row, &[b'd', 0, 0, 0, 6, 255, 255]].concat();
+        assert_eq!(cut(&run, 0, 2, true), run.len());
+        assert_eq!(cut(&run, 0, 2, false), 18);
+        assert_eq!(cut(&run, 0, 1, true), 9);
     }
 }

@@ -38,6 +38,15 @@ pub(super) fn settle(tag: u8, body: &[u8], pipeline: &mut Pipeline) -> Result<Op
             pipeline.copy_in();
             return Ok(None);
         }
+        tag::COPY_OUT_RESPONSE => {
+            answers_front(pipeline, |front| {
+                matches!(front, Expect::Query(_) | Expect::Execute(_))
+            })?;
+            let run = pipeline.run().ok_or_else(End::garbled)?;
+            // The format: text (csv, too) or binary.
+            run.binary = body.first() == Some(&1);
+            return Ok(None);
+        }
         tag::PARSE_COMPLETE => answers_front(pipeline, |front| matches!(front, Expect::Parse(_)))?,
         tag::BIND_COMPLETE => answers_front(pipeline, |front| matches!(front, Expect::Bind(_)))?,
         tag::CLOSE_COMPLETE => answers_front(pipeline, |front| matches!(front, Expect::Close))?,

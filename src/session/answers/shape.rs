@@ -10,7 +10,7 @@ use tokio::io::AsyncWrite;
 use super::Answers;
 use crate::audit::Event;
 use crate::audit::record::{Tripped, What};
-use crate::error::{SqlState, Told};
+use crate::error::{Severity, SqlState, Told};
 use crate::session::authority::Glimpse;
 use crate::session::pipeline::Expect;
 use crate::session::{End, Session};
@@ -29,7 +29,8 @@ impl Session {
             if !pipeline.verify() {
                 return Err(End::mismatch());
             }
-            let silent = pipeline.discarding;
+            let discarding = pipeline.discarding;
+            let hidden = pipeline.front().is_some_and(|front| front.hidden);
             let run = pipeline.run().ok_or_else(End::garbled)?;
             let sight = run.sight.clone();
             // No catalog but the session's own knows its temporary tables.
@@ -50,49 +51,64 @@ impl Session {
                     break;
                 }
             }
-            let tripped = tripped
-                .filter(|_| !silent)
-                .map(|(glimpse, table, attribute)| {
-                    run.ended = Some(SqlState::INSUFFICIENT_PRIVILEGE.0);
-                    let what = Tripped {
-                        statement: Some(run.statement.clone()),
-                        table,
-                        attribute,
-                        policy: sight.standing.policy.clone(),
-                    };
-                    (glimpse, what, sight)
-                });
+            let tripped = tripped.filter(|_| !discarding);
             if tripped.is_some() {
-                pipeline.discard();
+                run.forget_description();
+            }
+            let tripped = tripped.map(|(glimpse, table, attribute)| {
+                let what = Tripped {
+                    statement: Some(run.statement.clone()),
+                    table,
+                    attribute,
+                    policy: sight.standing.policy.clone(),
+                };
+                (glimpse, what, sight)
+            });
+            let mut told = None;
+            if let Some((glimpse, ..)) = &tripped {
+                let alone = pipeline.withhold(match glimpse {
+                    Glimpse::Unknown => changed_under_way(),
+                    Glimpse::Unseen | Glimpse::Seen => tripwire(),
+                });
+                if alone {
+                    self.stop_upstream();
+                }
             }
             if let Some(Expect::Describe(_)) = pipeline.front().map(|front| &front.expect) {
                 pipeline.pop();
+                // Nothing else of upstream's will end it.
+                told = pipeline.spoil();
             }
             self.settled(&pipeline);
-            if !silent && tripped.is_none() {
+            if !discarding && !hidden && tripped.is_none() {
                 answers.out.extend_from_slice(frame);
             }
-            tripped
+            tripped.map(|(glimpse, what, sight)| (glimpse, what, sight, told))
         };
-        let Some((glimpse, what, sight)) = tripped else {
+        let Some((glimpse, what, sight, told)) = tripped else {
             return Ok(());
         };
-        self.stop_upstream();
         if glimpse == Glimpse::Unknown {
-            changed_under_way().encode(&mut answers.out);
             let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
             tokio::spawn(async move { dataset.refresh(0, Some(Instant::now()), &log).await });
-            return Ok(());
+        } else {
+            tracing::error!(
+                session = %sight.who.session, principal = %sight.who.principal.name,
+                table = what.table, attribute = what.attribute,
+                "tripwire: a result holds a column that its caller may not see"
+            );
+            let event = Event::now(Some(sight.who.clone()), What::Tripwire(Box::new(what)));
+            answers.ends();
+            answers.records.push(event);
         }
-        tracing::error!(
-            session = %sight.who.session, principal = %sight.who.principal.name,
-            table = what.table, attribute = what.attribute,
-            "tripwire: a result holds a column that its caller may not see"
-        );
-        tripwire().encode(&mut answers.out);
-        let event = Event::now(Some(sight.who.clone()), What::Tripwire(Box::new(what)));
-        answers.records.push(event);
-        Ok(())
+        match told {
+            Some(told) if told.severity == Severity::Fatal => Err(End::Told(told)),
+            Some(told) => {
+                told.encode(&mut answers.out);
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 }
 

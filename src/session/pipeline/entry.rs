@@ -29,6 +29,8 @@ pub(crate) enum Expect {
     CopyEnd,
     /// The ErrorResponse of a message sent to fail, which this takes the place of
     Denied(Told),
+    /// The same, of which the client has been told before
+    Failing,
     /// Nothing from upstream: this goes to the client when it is its turn
     Local(Vec<u8>),
     /// Nothing from upstream: the session ends when it is its turn
@@ -67,6 +69,17 @@ impl Entry {
             _ => (None, None),
         };
         many.into_iter().flatten().chain(one)
+    }
+
+    /// Whether ReadyForQuery answers it, and an error before it has no part in what
+    /// comes after.
+    pub(super) fn ends_group(&self) -> bool {
+        matches!(self.expect, Expect::Query(_) | Expect::Sync)
+    }
+
+    /// Whether anything that it runs stays, whatever the client is told.
+    pub(super) fn lasts(&self) -> bool {
+        self.runs().any(|run| run.lasting)
     }
 
     /// All that it may change, in order.

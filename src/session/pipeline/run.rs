@@ -33,6 +33,14 @@ pub(crate) struct Run {
     pub(crate) bytes: u64,
     /// The code that the proxy ended it with.
     pub(crate) ended: Option<&'static str>,
+    /// What it does stays, even if the client is told that it failed.
+    pub(crate) lasting: bool,
+    /// The next row is no row but a COPY's heading.
+    pub(crate) heading: bool,
+    /// It copies in binary.
+    pub(crate) binary: bool,
+    /// What it is to describe.
+    pub(crate) described: Option<Arc<Prepared>>,
 }
 
 impl Run {
@@ -55,6 +63,28 @@ impl Run {
             rows: 0,
             bytes: 0,
             ended: None,
+            lasting: false,
+            heading: false,
+            binary: false,
+            described: None,
+        }
+    }
+
+    /// The commit that a Sync makes.
+    pub(super) fn commit(sight: Arc<Sight>) -> Self {
+        let statement = Statement {
+            kind: "COMMIT",
+            normalized: "COMMIT".into(),
+            fingerprint: 0,
+            relations: Vec::new(),
+        };
+        Self::new(statement.into(), Effect::Commit, Change::None, sight)
+    }
+
+    /// What it was to describe has not been.
+    pub(crate) fn forget_description(&self) {
+        if let Some(prepared) = &self.described {
+            prepared.described.store(false, Ordering::Relaxed);
         }
     }
 

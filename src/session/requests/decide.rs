@@ -15,7 +15,7 @@ use crate::catalog::Oid;
 use crate::error::Tell;
 use crate::session::End;
 use crate::session::authority::{Decided, Sight};
-use crate::sql::{Denial, Effect, Reason, Scope};
+use crate::sql::{self, Denial, Effect, Reason, Scope};
 
 /// One statement of a message, decided.
 #[derive(Clone, Debug)]
@@ -115,7 +115,7 @@ where
         let now = jiff::Timestamp::now();
         let epoch = session.shared.authority.epoch();
         let catalog = session.dataset.catalog();
-        let application = session.pipeline().application.clone();
+        let application = session.pipeline().path().claim();
         let old = &self.sight;
         let standing_holds =
             old.epoch == epoch && old.standing.valid_until.is_none_or(|until| now < until);
@@ -204,9 +204,13 @@ where
             scope: scope.clone(),
         };
         // What a client calls itself stands behind who it is.
-        if let Effect::ApplicationName(Some(claim)) = &step.effect {
+        if let Effect::ApplicationName {
+            claim: Some(claim),
+            local,
+        } = &step.effect
+        {
             let name = self.session.tag.application_name(Some(claim));
-            step.decided.plan = self.session.shared.authority.application_name(&name);
+            step.decided.plan = sql::set_application_name(&name, *local);
         }
         step
     }
@@ -232,7 +236,7 @@ fn carries_on(effect: &Effect) -> bool {
         | Effect::Empty
         | Effect::Begin
         | Effect::Savepoint(_)
-        | Effect::ApplicationName(_)
+        | Effect::ApplicationName { .. }
         | Effect::Execute(_)
         | Effect::Deallocate(_)
         | Effect::Fetch(_)

@@ -14,10 +14,11 @@ use crate::audit::Event;
 use crate::audit::record::{Refusal, What};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::End;
-use crate::session::pipeline::Expect;
+use crate::session::names::Change;
+use crate::session::pipeline::{Entry, Expect, Pipeline};
 use crate::sql::{self, Denial, Reason};
 use crate::upstream::frame::body::Malformed;
-use crate::upstream::frame::frontend::{Execute, put_execute, put_sync};
+use crate::upstream::frame::frontend::{put_sync, tag};
 use crate::wire;
 
 /// A refusal: what the client hears, and what the record says.
@@ -81,6 +82,7 @@ where
         whole: bool,
     ) -> Result<(), End> {
         match malformed {
+            Malformed::Encoding if tag == tag::PARSE => self.deny_parse(not_text().into()).await,
             Malformed::Encoding => self.deny(not_text().into(), whole).await,
             _ => Err(violation(format!("{malformed} (`{}`)", tag.escape_ascii()))),
         }
@@ -97,6 +99,21 @@ where
         &mut self,
         refused: Refused,
         whole: bool,
+    ) -> Result<(), End> {
+        self.deny_changing(refused, whole, Change::None).await
+    }
+
+    /// Refuses a Parse: as by one that fails, the unnamed statement is gone.
+    pub(in crate::session) async fn deny_parse(&mut self, refused: Refused) -> Result<(), End> {
+        self.deny_changing(refused, false, Change::Forget("".into()))
+            .await
+    }
+
+    async fn deny_changing(
+        &mut self,
+        refused: Refused,
+        whole: bool,
+        change: Change,
     ) -> Result<(), End> {
         let Refused { told, refusal } = refused;
         if self.session.pipeline().skipping {
@@ -119,10 +136,12 @@ where
             // Only upstream knows whether it would skip this message.
             self.settle().await?;
         }
-        let mut pipeline = self.session.pipeline();
+        let session = self.session;
+        let mut pipeline = session.pipeline();
         if pipeline.skipping {
             return Ok(());
         }
+        self.fail_first(&mut pipeline);
         if pipeline.is_quiescent() {
             let mut bytes = Vec::new();
             told.encode(&mut bytes);
@@ -131,28 +150,37 @@ where
                 wire::put(&mut bytes, &ready);
             }
             pipeline.skipping = !whole;
-            pipeline.push(Expect::Local(bytes).into());
+            pipeline.push(Entry::from(Expect::Local(bytes)).changing(change));
             drop(pipeline);
             self.session.ours.notify_one();
             return Ok(());
         }
-        pipeline.push(Expect::Denied(told).into());
+        pipeline.push(Entry::from(Expect::Denied(told)).changing(change));
         pipeline.unsynced = !whole;
+        // Upstream skips what follows, too.
+        pipeline.skipping = !whole;
         if whole {
             pipeline.push(Expect::Sync.into());
         }
         self.session.canceller.busy.store(true, Ordering::Release);
         drop(pipeline);
-        let ghost = Execute {
-            portal: &self.session.ghost,
-            max_rows: 0,
-        };
-        // Its name is ours and has no NUL.
-        put_execute(&mut self.out, ghost).map_err(|_| unsendable())?;
+        self.out.extend_from_slice(&session.ghost);
         if whole {
             put_sync(&mut self.out);
         }
         Ok(())
+    }
+
+    /// Fails the transaction, where the client has been told that it has failed,
+    /// before anything else is sent.
+    pub(in crate::session) fn fail_first(&mut self, pipeline: &mut Pipeline) {
+        if std::mem::take(&mut pipeline.to_fail) {
+            pipeline.push(Expect::Failing.into());
+            pipeline.push(Expect::Sync.into());
+            self.session.canceller.busy.store(true, Ordering::Release);
+            self.out.extend_from_slice(&self.session.ghost);
+            put_sync(&mut self.out);
+        }
     }
 
     async fn note(&self, refusal: Refusal) {

@@ -28,9 +28,14 @@ where
     /// Waits for that many bytes of the client's. What was gathered is written
     /// before anybody waits.
     pub(in crate::session) async fn need(&mut self, len: usize) -> Result<(), End> {
+        let session = self.session;
         while self.from.here().len() < len {
             self.flush().await?;
-            self.read().await?;
+            tokio::select! {
+                biased;
+                read = self.read() => read?,
+                () = session.failing.notified() => self.fail_first(&mut session.pipeline()),
+            }
         }
         Ok(())
     }

@@ -202,15 +202,120 @@ async fn a_failed_redefinition_does_not_hide_what_is_there() {
         "ERROR:42501 Z:I"
     );
     // The same in one go, where the failure is not yet known.
+    let again = [p("s", "SELECT 'harmless'"), s(), b("", "s"), e("", 0), s()];
+    raw.send(&again).await;
+    assert_eq!(raw.answer().await, "ERROR:42P05 Z:I");
+    assert_eq!(raw.answer().await, "ERROR:42501 Z:I");
     proxy.trial.change(|rules| {
         rules.rights = 3;
         rules.denied = vec![];
     });
-    raw.send(&[p("s", "SELECT 'harmless'"), s(), b("", "s"), e("", 0), s()])
-        .await;
+    raw.send(&again).await;
     assert_eq!(raw.answer().await, "ERROR:42P05 Z:I");
-    let answer = raw.answer().await;
-    assert!(!answer.contains("c1@"), "{answer}");
+    assert_eq!(raw.answer().await, "2 D:c1@example.com C:SELECT_1 Z:I");
+    // By other messages, and by SQL.
+    for (first, second, answer) in [
+        (p("s", "SELECT 'x'"), d('S', "s"), "t T Z:I"),
+        (
+            p("s", "SELECT 'x'"),
+            q("EXECUTE s"),
+            "T D:c1@example.com C:SELECT_1 Z:I",
+        ),
+        (pbe("PREPARE s AS SELECT 'x'"), b("", "s"), "2 Z:I"),
+    ] {
+        let sync = if second[0] == b'Q' { vec![] } else { s() };
+        raw.send(&[first, s(), second, sync]).await;
+        let failed = raw.answer().await;
+        assert!(failed.ends_with("ERROR:42P05 Z:I"), "{failed}");
+        assert_eq!(raw.answer().await, answer);
+    }
+    // Given up and made anew, where that is skipped with what failed before it.
+    raw.send(&[
+        pbe(FAILS),
+        c('S', "s"),
+        s(),
+        p("s", "SELECT 'harmless'"),
+        s(),
+        b("", "s"),
+        e("", 0),
+        s(),
+    ])
+    .await;
+    assert_eq!(raw.answer().await, "1 2 ERROR:22012 Z:I");
+    assert_eq!(raw.answer().await, "ERROR:42P05 Z:I");
+    assert_eq!(raw.answer().await, "2 D:c1@example.com C:SELECT_1 Z:I");
+    // A cursor.
+    let cursor = |n: u32| format!("DECLARE cur CURSOR WITH HOLD FOR SELECT {n}");
+    raw.ask(&[q(&cursor(1))]).await;
+    raw.send(&[q(&cursor(2)), q("FETCH 1 FROM cur")]).await;
+    assert_eq!(raw.answer().await, "ERROR:42P03 Z:I");
+    assert_eq!(raw.answer().await, "T D:1 C:FETCH_1 Z:I");
+}
+
+#[tokio::test]
+async fn a_refused_unnamed_statement_is_not_the_one_before() {
+    let proxy = Proxy::start().await;
+    proxy.trial.change(|rules| rules.denied = vec!["ssn"]);
+    let mut raw = proxy.raw().await;
+    let before = [p("", "SELECT 1"), s()];
+    let then = [p("", "SELECT ssn"), s(), b("", ""), e("", 0), s()];
+    assert_eq!(raw.ask(&before).await, "1 Z:I");
+    raw.send(&then).await;
+    assert_eq!(raw.answer().await, "ERROR:42501 Z:I");
+    assert_eq!(raw.answer().await, "ERROR:26000 Z:I");
+    // With something before it in flight.
+    assert_eq!(raw.ask(&before).await, "1 Z:I");
+    raw.send(&[q("SELECT 2 FROM pg_sleep(0.1)")]).await;
+    raw.send(&then).await;
+    assert_eq!(raw.answer().await, "T D:2 C:SELECT_1 Z:I");
+    assert_eq!(raw.answer().await, "ERROR:42501 Z:I");
+    assert_eq!(raw.answer().await, "ERROR:26000 Z:I");
+}
+
+#[tokio::test]
+async fn prepared_statements_are_bounded_in_bytes() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    let long = format!("SELECT 1 /* {} */", "x".repeat(8 << 20));
+    let mut made = 0;
+    let answer = loop {
+        let answer = raw.ask(&[p(&format!("s{made}"), &long), s()]).await;
+        if answer != "1 Z:I" {
+            break answer;
+        }
+        made += 1;
+        assert!(made < 10, "not bounded");
+    };
+    assert_eq!(answer, "ERROR:54000 Z:I");
+    assert!(made > 0);
+    let prepare = format!("PREPARE x AS {long}");
+    assert_eq!(raw.ask(&[q(&prepare)]).await, "ERROR:54000 Z:I");
+    // What is given up is free again.
+    assert_eq!(raw.ask(&[c('S', "s0"), s()]).await, "3 Z:I");
+    assert_eq!(raw.ask(&[p("y", &long), s()]).await, "1 Z:I");
+    // The unnamed one gives up the one before.
+    for _ in 0..3 {
+        raw.ask(&[c('S', "y"), p("", "SELECT 1"), s()]).await;
+        assert_eq!(raw.ask(&[p("", &long), s()]).await, "1 Z:I");
+    }
+}
+
+#[tokio::test]
+async fn what_is_executed_without_a_description_trips_the_wire_as_well() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw().await;
+    let leak = "SELECT id, email FROM customers WHERE id = 1";
+    assert_eq!(raw.ask(&[p("s", leak), s()]).await, "1 Z:I");
+    assert_eq!(
+        raw.ask(&[b("", "s"), e("", 0), s()]).await,
+        "2 D:1\0\0\0\x0ec1@example.com C:SELECT_1 Z:I"
+    );
+    proxy.trial.change(|rules| {
+        rules.rights = 7;
+        rules.unseen = vec![2];
+    });
+    assert_eq!(raw.ask(&[pbe(leak), s()]).await, "1 2 ERROR:42501 Z:I");
+    assert_eq!(proxy.records("tripwire").len(), 1);
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::*;
-use crate::policy::Limits;
 
 /// Resident memory of this process, in MiB, at its highest so far.
 fn peak() -> u64 {
@@ -82,57 +81,4 @@ async fn many_queries_in_flight_are_all_answered_and_recorded() {
     let answer = raw.answer().await;
     assert_eq!(answer.matches("C:SELECT_1").count(), 5000);
     assert_eq!(proxy.records("statement").len(), 5000);
-}
-
-#[tokio::test]
-async fn a_limit_on_rows_ends_the_query_but_not_the_session() {
-    let proxy = Proxy::start().await;
-    proxy.trial.change(|rules| {
-        rules.limits = Limits {
-            rows_per_query: Some(3),
-            statement_timeout_ms: None,
-        };
-    });
-    let mut raw = proxy.raw().await;
-    let select = |n: u32| format!("SELECT generate_series(1, {n})");
-    assert_eq!(
-        raw.ask(&[q(&select(3))]).await,
-        "T D:1 D:2 D:3 C:SELECT_3 Z:I"
-    );
-    let told = "T D:1 D:2 D:3 ERROR:54000 Z:I";
-    assert_eq!(raw.ask(&[q(&select(4))]).await, told);
-    assert_eq!(raw.ask(&[q(&select(50_000_000))]).await, told);
-    assert_eq!(
-        raw.ask(&[pbe(&select(4_000_000)), s()]).await,
-        told.replace("T ", "1 2 ")
-    );
-    // Over several fetches of one portal, and of one cursor.
-    raw.send(&[
-        p("", &select(9)),
-        b("", ""),
-        e("", 2),
-        e("", 2),
-        e("", 2),
-        s(),
-    ])
-    .await;
-    assert_eq!(raw.answer().await, "1 2 D:1 D:2 s D:3 ERROR:54000 Z:I");
-    raw.ask(&[q("BEGIN")]).await;
-    raw.ask(&[q(&format!("DECLARE cur CURSOR FOR {}", select(9)))])
-        .await;
-    assert_eq!(
-        raw.ask(&[q("FETCH 2 FROM cur")]).await,
-        "T D:1 D:2 C:FETCH_2 Z:T"
-    );
-    let answer = raw.ask(&[q("FETCH 2 FROM cur")]).await;
-    assert!(answer.starts_with("T D:3 ERROR:54000 Z:"), "{answer}");
-    raw.ask(&[q("ROLLBACK")]).await;
-    let copy = "COPY (SELECT generate_series(1, 1000000)) TO STDOUT";
-    assert_eq!(raw.ask(&[q(copy)]).await, "H d d d ERROR:54000 Z:I");
-    assert_eq!(raw.ask(&[q(&select(1))]).await, "T D:1 C:SELECT_1 Z:I");
-    let ended = proxy.records("statement");
-    assert_eq!(
-        ended.iter().filter(|it| it["sqlstate"] == "54000").count(),
-        6
-    );
 }

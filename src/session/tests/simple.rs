@@ -235,3 +235,78 @@ async fn what_is_not_served_is_refused_and_the_session_goes_on() {
     assert_eq!(raw.ask(&[q(&long)]).await, "ERROR:54000 Z:I");
     assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_long_text_is_planned_beside_other_sessions() {
+    let proxy = Proxy::start().await;
+    let (mut slow, mut other) = (proxy.raw().await, proxy.raw().await);
+    let long = format!("SELECT 1 /* slow */ /* {} */", "x".repeat(10_000));
+    let began = std::time::Instant::now();
+    slow.send(&[q(&long)]).await;
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    assert_eq!(other.ask(&[q("SELECT 2")]).await, "T D:2 C:SELECT_1 Z:I");
+    assert!(began.elapsed() < SLOW, "{:?}", began.elapsed());
+    assert_eq!(slow.answer().await, "T D:1 C:SELECT_1 Z:I");
+    assert!(began.elapsed() >= SLOW);
+}
+
+#[tokio::test]
+async fn upstreams_parameters_are_passed_on() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.open(&[("application_name", "psql")]).await;
+    let greeting = raw.parameters().await;
+    let version = truly("SHOW server_version").await;
+    for (name, value) in [
+        ("server_version", version.as_str()),
+        ("server_encoding", "UTF8"),
+        ("client_encoding", "UTF8"),
+        ("standard_conforming_strings", "on"),
+        ("is_superuser", "off"),
+        ("integer_datetimes", "on"),
+        ("application_name", "agent:trainer psql"),
+    ] {
+        let found = greeting.iter().find(|(own, _)| own == name);
+        assert_eq!(
+            found.map(|(_, value)| value.as_str()),
+            Some(value),
+            "{name}"
+        );
+    }
+    // One that changes in the session, and back.
+    raw.send(&[q("SET TimeZone TO 'Asia/Tokyo'")]).await;
+    let changed = [("TimeZone".to_owned(), "Asia/Tokyo".to_owned())];
+    assert_eq!(raw.parameters().await, changed);
+    raw.send(&[pbe("SET application_name TO 'x'"), s()]).await;
+    let changed = [("application_name".to_owned(), "agent:trainer x".to_owned())];
+    assert_eq!(raw.parameters().await, changed);
+}
+
+#[tokio::test]
+async fn what_a_client_calls_itself_ends_with_its_transaction() {
+    let proxy = Proxy::start().await;
+    let mut raw = proxy.raw_with(&[("application_name", "psql")]).await;
+    let show = q("SELECT current_setting('application_name')");
+    raw.ask(&[q("BEGIN")]).await;
+    raw.ask(&[q("SET LOCAL application_name TO 'local'")]).await;
+    assert_eq!(
+        raw.ask(std::slice::from_ref(&show)).await,
+        "T D:agent:trainer local C:SELECT_1 Z:T"
+    );
+    raw.ask(&[q("COMMIT")]).await;
+    assert_eq!(
+        raw.ask(std::slice::from_ref(&show)).await,
+        "T D:agent:trainer psql C:SELECT_1 Z:I"
+    );
+    raw.ask(&[q("BEGIN")]).await;
+    raw.ask(&[q("SET application_name TO 'undone'")]).await;
+    raw.ask(std::slice::from_ref(&show)).await;
+    raw.ask(&[q("ROLLBACK")]).await;
+    assert_eq!(
+        raw.ask(&[show]).await,
+        "T D:agent:trainer psql C:SELECT_1 Z:I"
+    );
+    let records = proxy.records("statement");
+    let selects = records.iter().filter(|it| it["kind"] == "SELECT");
+    let names: Vec<_> = selects.map(|it| it["application"].clone()).collect();
+    assert_eq!(names, ["local", "psql", "undone", "psql"]);
+}

@@ -20,7 +20,7 @@ use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Action, Limits, Rights};
 use crate::session::{Authority, Caller, Cancels, Dataset, Decided, Shared, Sight, Standing, run};
-use crate::sql::{self, Denial, Effect, Plan, Reason, Scope};
+use crate::sql::{Denial, Effect, Plan, Reason, Scope};
 use crate::stage::Stage;
 use crate::upstream::connect::Target;
 
@@ -146,6 +146,7 @@ impl Authority for Trial {
                 "INSERT" | "UPDATE" | "DELETE" => Some(Action::Write),
                 _ => None,
             };
+            plan.heading = text.contains("HEADER");
             Ok(Decided::from(Arc::new(plan)))
         };
         self.statements(text)?.into_iter().map(one).collect()
@@ -159,10 +160,6 @@ impl Authority for Trial {
             .filter(|one| !one.is_empty())
             .map(Arc::from)
             .collect())
-    }
-
-    fn application_name(&self, name: &str) -> Arc<Plan> {
-        sql::set_application_name(name)
     }
 
     fn unseen(&self, _: &Standing, relation: &Relation, _: &Catalog) -> Vec<i16> {
@@ -205,11 +202,24 @@ fn effect(text: &str) -> (&'static str, Effect) {
             let path = Some(vec![name(3)]);
             ("SET", Effect::SearchPath { path, local: false })
         }
+        "SET" if words[1..3] == ["LOCAL", "application_name"] => {
+            let claim = Some(name(4));
+            ("SET", Effect::ApplicationName { claim, local: true })
+        }
         "SET" if words[1] == "LOCAL" => {
             let path = Some(vec![name(4)]);
             ("SET", Effect::SearchPath { path, local: true })
         }
-        "SET" if words[1] == "application_name" => ("SET", Effect::ApplicationName(Some(name(3)))),
+        "SET" if words[1] == "application_name" => {
+            let claim = Some(name(3));
+            (
+                "SET",
+                Effect::ApplicationName {
+                    claim,
+                    local: false,
+                },
+            )
+        }
         "SET" if words[1] == "TimeZone" => ("SET", Effect::None),
         "INSERT" => ("INSERT", Effect::None),
         "UPDATE" => ("UPDATE", Effect::None),

@@ -76,6 +76,22 @@ pub(super) fn copy(
     )
 }
 
+/// Whether COPY … TO sends a line of column names first.
+pub(super) fn has_heading(copy: &nodes::CopyStmt) -> bool {
+    let is = |value: &str| value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("on");
+    !copy.is_from
+        && copy
+            .options()
+            .iter()
+            .filter(|option| option.defname() == Some("header"))
+            .any(|option| match option.arg() {
+                Node::None => true,
+                Node::Boolean(value) => value.boolval,
+                Node::Integer(value) => value.ival != 0,
+                other => other.as_str().is_some_and(is),
+            })
+}
+
 /// The statement whose rules COPY of a relation follows.
 fn copy_as_query(
     relation: &nodes::RangeVar,
