@@ -452,6 +452,11 @@ fn masks() -> Vec<(&'static str, Mask)> {
     };
     let step = |text: &str| Mask::Number {
         step: text.parse().unwrap(),
+        nearest: false,
+    };
+    let nearest = |text: &str| Mask::Number {
+        step: text.parse().unwrap(),
+        nearest: true,
     };
     let sql = |text: &str| Mask::Sql {
         expression: Arc::new(Expression::mask(text).unwrap()),
@@ -492,6 +497,12 @@ fn masks() -> Vec<(&'static str, Mask)> {
         ("step 0.3", step("0.3")),
         ("step tiny", step("0.000000001")),
         ("step huge", step("999999999999999")),
+        ("nearest 1000", nearest("1000")),
+        ("nearest 1", nearest("1")),
+        ("nearest 7", nearest("7")),
+        ("nearest 0.3", nearest("0.3")),
+        ("nearest tiny", nearest("0.000000001")),
+        ("nearest huge", nearest("999999999999999")),
         ("ip", ip(24, 48)),
         ("ip none", ip(0, 0)),
         ("ip all", ip(32, 128)),
@@ -771,6 +782,18 @@ async fn what_masks_show() {
             "Bob <[email]> called [number]; ssn [number], card [number], order 123456",
         ),
         (
+            &text,
+            &Mask::Redact,
+            "E'QQ123456C, RSSMRA85T10A562S, QQ 12 34 56 C, 4111\\t1111\\n1111 1111, \u{0661}\u{0662}\u{0663}\u{0664}\u{0665}\u{0666}\u{0667}, version2 of abc12345'",
+            "[number], [number], [number], [number], [number], version2 of [number]",
+        ),
+        (
+            &jsonb,
+            &Mask::Redact,
+            r#"'{"id": "QQ123456C", "card": "4111 1111\n1111\t1111 x", "not": "a\n1234"}'"#,
+            r#"{"id": "0", "not": "a\n1234", "card": "0 x"}"#,
+        ),
+        (
             &jsonb,
             &Mask::Redact,
             r#"'{"n": "\nbob@x.com", "t": -5551234567, "w": [1.5, 12345678], "s": "\u0001345-67-8901\\", "k": "a\\bob@x.io"}'"#,
@@ -811,13 +834,40 @@ async fn what_masks_show() {
         show(
             &money,
             &Mask::Number {
-                step: "10000".parse().unwrap()
+                step: "10000".parse().unwrap(),
+                nearest: false,
             },
-            "52345.67"
+            "57345.67"
         )
         .await,
         "50000.00"
     );
+    let nearest = |step: &str| Mask::Number {
+        step: step.parse().unwrap(),
+        nearest: true,
+    };
+    let small = case("int2", TypeClass::Int2, &[]);
+    let real = case("float8", TypeClass::Float8, &[]);
+    let rounded: &[(&Case, &str, &str, &str)] = &[
+        (&money, "10000", "57345.67", "60000.00"),
+        (&money, "10000", "-54999.99", "-50000.00"),
+        (&money, "10000", "-55000", "-60000.00"),
+        (&small, "1000", "1499", "1000"),
+        (&small, "1000", "-1500", "-2000"),
+        (&small, "1000", "32767", "32000"),
+        (&small, "1000", "(-32768)", "-32000"),
+        (&small, "7", "4", "7"),
+        (&real, "0.5", "0.3", "0.5"),
+        (&real, "1000", "-1501", "-2000"),
+        (&real, "1000", "499", "0"),
+    ];
+    for (case, step, raw, shown) in rounded {
+        assert_eq!(
+            show(case, &nearest(step), raw).await,
+            *shown,
+            "{raw} by {step}"
+        );
+    }
 
     // Without the key there is no pseudonym.
     let bare = server.connect("postgres", &[]).await;
@@ -918,6 +968,8 @@ async fn redacted_json_is_json() {
         "\u{a0}",
         "'",
         "e5",
+        "AB123456C",
+        "\\n12",
         "\\\\u0040",
     ];
     const NUMBERS: &[&str] = &[

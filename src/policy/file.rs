@@ -281,6 +281,7 @@ pub(super) struct MaskFields {
     pub(super) to: Option<At<DatePart>>,
     #[serde(alias = "bucket")]
     pub(super) step: Option<At<String>>,
+    pub(super) nearest: Option<At<bool>>,
     pub(super) prefix: Option<At<u8>>,
     pub(super) prefix6: Option<At<u8>>,
     pub(super) expression: Option<At<String>>,
@@ -323,10 +324,13 @@ enum MaskRule {
         /// What to keep.
         to: DatePart,
     },
-    /// Numbers: cut down to a multiple of a step, towards zero.
+    /// Numbers: a multiple of a step instead, towards zero.
     Number {
         /// The step, above zero: 1000, 0.5. `bucket` means the same.
         step: Scalar,
+        /// Round to the nearest multiple. Left out: cut down to the next one towards
+        /// zero.
+        nearest: Option<bool>,
     },
     /// Addresses (also IPv4 ones in text): the network alone.
     Ip {

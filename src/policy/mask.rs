@@ -66,10 +66,12 @@ pub enum Mask {
         /// What is kept.
         to: DatePart,
     },
-    /// A number cut down to a multiple, towards zero.
+    /// A multiple instead of a number.
     Number {
         /// Of what.
         step: Step,
+        /// The nearest one; otherwise the next one towards zero.
+        nearest: bool,
     },
     /// A network instead of an address.
     Ip {
@@ -119,7 +121,7 @@ impl Mask {
             Self::Email => text::email(reference, column),
             Self::Hash => hash::expression(reference, column),
             Self::Date { to } => time::expression(reference, column, *to),
-            Self::Number { step } => number::expression(reference, column, step),
+            Self::Number { step, nearest } => number::expression(reference, column, step, *nearest),
             Self::Ip { prefix, prefix6 } => {
                 address::expression(reference, column, *prefix, *prefix6)
             }

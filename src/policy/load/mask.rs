@@ -24,7 +24,7 @@ pub(super) fn mask(fields: &MaskFields, line: u64) -> Result<Mask, Fault> {
         "constant" => &["value"],
         "partial" => &["keep_first", "keep_last", "with"],
         "date" => &["to"],
-        "number" => &["step"],
+        "number" => &["step", "nearest"],
         "ip" => &["prefix", "prefix6"],
         "sql" => &["expression"],
         other => {
@@ -59,6 +59,7 @@ pub(super) fn mask(fields: &MaskFields, line: u64) -> Result<Mask, Fault> {
                     .value
                     .parse()
                     .map_err(|what: &str| Fault::new(step.line, what, None))?,
+                nearest: fields.nearest.as_ref().is_some_and(|at| at.value),
             }
         }
         "ip" => Mask::Ip {
@@ -90,6 +91,7 @@ fn given_are(name: &str, fields: &MaskFields, takes: &[&'static str]) -> Result<
         ("with", line(&fields.with)),
         ("to", line(&fields.to)),
         ("step", line(&fields.step)),
+        ("nearest", line(&fields.nearest)),
         ("prefix", line(&fields.prefix)),
         ("prefix6", line(&fields.prefix6)),
         ("expression", line(&fields.expression)),

@@ -1,5 +1,6 @@
-//! Numbers cut down to a multiple of a step, towards zero: the result is never
-//! larger in magnitude than the raw value, so it fits wherever that did.
+//! Multiples of a step instead of numbers: the next one towards zero, which is never
+//! larger in magnitude than the raw value and so fits wherever that did; or the
+//! nearest one, where that fits the type, and otherwise the former.
 
 use std::fmt;
 use std::str::FromStr;
@@ -43,27 +44,36 @@ impl FromStr for Step {
     }
 }
 
-pub(super) fn expression(reference: &str, column: &Column, step: &Step) -> Option<String> {
+pub(super) fn expression(
+    reference: &str,
+    column: &Column,
+    step: &Step,
+    nearest: bool,
+) -> Option<String> {
     match column.class {
-        TypeClass::Int2 => integer(reference, step, "int2", i16::MAX.into()),
-        TypeClass::Int4 => integer(reference, step, "int4", i32::MAX.into()),
-        TypeClass::Int8 => integer(reference, step, "int8", i64::MAX),
-        TypeClass::Numeric => {
-            // An infinity becomes NaN; neither raises.
-            let step = constant(&step.0, "numeric");
-            Some(format!(
-                "({reference} OPERATOR(pg_catalog.-) \
-                 ({reference} OPERATOR(pg_catalog.%) {step}))"
-            ))
-        }
-        TypeClass::Float4 => Some(float(reference, step, "float4")),
-        TypeClass::Float8 => Some(float(reference, step, "float8")),
+        TypeClass::Int2 => integer(reference, step, nearest, "int2", i16::MAX.into()),
+        TypeClass::Int4 => integer(reference, step, nearest, "int4", i32::MAX.into()),
+        TypeClass::Int8 => integer(reference, step, nearest, "int8", i64::MAX),
+        TypeClass::Numeric => Some(numeric(reference, column, step, nearest)),
+        TypeClass::Float4 => Some(float(reference, step, nearest, "float4")),
+        TypeClass::Float8 => Some(float(reference, step, nearest, "float8")),
         _ => None,
     }
 }
 
-/// `x - x % s` overflows nowhere: the remainder has the sign of `x`.
-fn integer(reference: &str, step: &Step, type_name: &str, max: i64) -> Option<String> {
+/// The multiple towards zero: `x - x % s` overflows nowhere, for the remainder has
+/// the sign of `x`.
+fn cut(reference: &str, step: &str) -> String {
+    format!("({reference} OPERATOR(pg_catalog.-) ({reference} OPERATOR(pg_catalog.%) {step}))")
+}
+
+fn integer(
+    reference: &str,
+    step: &Step,
+    nearest: bool,
+    type_name: &str,
+    max: i64,
+) -> Option<String> {
     let size: i64 = step.0.parse().ok()?;
     if size > max {
         let zero = constant("0", type_name);
@@ -71,29 +81,94 @@ fn integer(reference: &str, step: &Step, type_name: &str, max: i64) -> Option<St
             "(CASE WHEN {reference} IS NULL THEN NULL ELSE {zero} END)"
         ));
     }
-    let step = constant(&step.0, type_name);
-    Some(format!(
-        "({reference} OPERATOR(pg_catalog.-) ({reference} OPERATOR(pg_catalog.%) {step}))"
-    ))
+    let value = |value: i64| constant(&value.to_string(), type_name);
+    let cut = cut(reference, &value(size));
+    Some(match nearest {
+        false => cut,
+        true => away(
+            reference,
+            &cut,
+            &value(size),
+            &value(size / 2 + size % 2),
+            // One more step fits.
+            Some((&value(-(max - size)), &value(max - size))),
+        ),
+    })
+}
+
+/// One step further from zero, where the remainder is half a step or more and the
+/// multiple towards zero lies within bounds.
+fn away(
+    reference: &str,
+    cut: &str,
+    step: &str,
+    half: &str,
+    bounds: Option<(&str, &str)>,
+) -> String {
+    let remainder = format!("({reference} OPERATOR(pg_catalog.%) {step})");
+    let within = |operator: &str, bound: Option<&str>| {
+        bound.map_or_else(String::new, |bound| {
+            format!(" AND {cut} OPERATOR(pg_catalog.{operator}) {bound}")
+        })
+    };
+    format!(
+        "(CASE WHEN {remainder} OPERATOR(pg_catalog.>=) {half}{} \
+         THEN {cut} OPERATOR(pg_catalog.+) {step} \
+         WHEN {remainder} OPERATOR(pg_catalog.<=) (OPERATOR(pg_catalog.-) {half}){} \
+         THEN {cut} OPERATOR(pg_catalog.-) {step} \
+         ELSE {cut} END)",
+        within("<=", bounds.map(|(_, most)| most)),
+        within(">=", bounds.map(|(least, _)| least)),
+    )
+}
+
+/// An infinity becomes NaN, which is larger than any number; neither raises.
+fn numeric(reference: &str, column: &Column, step: &Step, nearest: bool) -> String {
+    let size = constant(&step.0, "numeric");
+    let cut = cut(reference, &size);
+    if !nearest {
+        return cut;
+    }
+    let half = format!(
+        "({size} OPERATOR(pg_catalog./) {})",
+        constant("2", "numeric")
+    );
+    // numeric(p, s) holds less than 10^(p - s).
+    let digits = precision_and_scale(column.typmod).map(|(precision, scale)| precision - scale);
+    let end = digits.map(|digits| constant(&format!("1e{digits}"), "numeric"));
+    let bounds = end.map(|end| {
+        (
+            format!("({size} OPERATOR(pg_catalog.-) {end} OPERATOR(pg_catalog.+) {size})"),
+            format!("({end} OPERATOR(pg_catalog.-) {size} OPERATOR(pg_catalog.-) {size})"),
+        )
+    });
+    let bounds = bounds
+        .as_ref()
+        .map(|(least, most)| (least.as_str(), most.as_str()));
+    away(reference, &cut, &size, &half, bounds)
 }
 
 /// `trunc(x / s) * s`, kept away from where the division overflows (`x` so
 /// large, 10^16 > 2^53 steps, that neighbouring floats are further apart than a
 /// step: there is nothing to cut) or underflows
-/// (`x` below the step: zero). NaN is larger than any number to Postgres, and
+/// (`x` far below the step: zero). NaN is larger than any number to Postgres, and
 /// it and the infinities stay as they are.
-fn float(reference: &str, step: &Step, type_name: &str) -> String {
+fn float(reference: &str, step: &Step, nearest: bool, type_name: &str) -> String {
     let raw = format!("CAST({reference} AS pg_catalog.float8)");
     let magnitude = format!("pg_catalog.abs({raw})");
-    let small = constant(&step.0, "float8");
+    let size = constant(&step.0, "float8");
     let large = constant(&format!("{step}e16"), "float8");
     let zero = constant("0", "float8");
+    let (rounds, small) = match nearest {
+        true => ("round", constant(&format!("{step}e-1"), "float8")),
+        false => ("trunc", size.clone()),
+    };
     format!(
         "CAST(CASE WHEN {reference} IS NULL THEN NULL \
          WHEN {magnitude} OPERATOR(pg_catalog.>=) {large} THEN {raw} \
          WHEN {magnitude} OPERATOR(pg_catalog.<) {small} THEN {zero} \
-         ELSE pg_catalog.trunc({raw} OPERATOR(pg_catalog./) {small}) \
-         OPERATOR(pg_catalog.*) {small} END AS pg_catalog.{type_name})"
+         ELSE pg_catalog.{rounds}({raw} OPERATOR(pg_catalog./) {size}) \
+         OPERATOR(pg_catalog.*) {size} END AS pg_catalog.{type_name})"
     )
 }
 

@@ -11,9 +11,24 @@ use crate::catalog::{Column, TypeClass};
 /// backslashes, and the mark that [`json`] sets behind every escape.
 const NOT_ADDRESS: &str = r#"[^][[:space:]@,;:=<>(){}|"\\\u007f]"#;
 
-/// Seven digits or more, with at most three separators between two of them: a
-/// blank, point, hyphen, slash, bracket, no-break space or dash.
-const DIGITS: &str = r"[+(]{0,2}[0-9](?:[ ()./\u00a0\u2010-\u2015-]{0,3}[0-9]){6,}";
+/// A digit, of the scripts that write phone numbers with digits of their own:
+/// Arabic, Persian, Devanagari, full width.
+const DIGIT: &str = r"[0-9\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\uff10-\uff19]";
+
+/// What may stand between two of them: at most three of blank, tab, line break, point,
+/// hyphen, slash, bracket, no-break space or dash, the breaks also as [`scrubbed`]
+/// has marked them.
+const BETWEEN: &str = r"(?:[ \t\n\r()./\u00a0\u2010-\u2015-]|\\[nrt]\u007f){0,3}";
+
+/// Seven digits or more.
+fn digits() -> String {
+    format!("[+(]{{0,2}}{DIGIT}(?:{BETWEEN}{DIGIT}){{6,}}")
+}
+
+/// Letters and digits in one word, at least eight of both, five of these and one of
+/// those no E (passports, tax codes), and two letters, three pairs of digits and a
+/// letter with blanks in between (British national insurance).
+const MIXED: &str = r"\m(?:(?=[0-9Ee]*[A-DF-Za-df-z])(?=(?:[A-Za-z]*[0-9]){5})[A-Za-z0-9]{8,}|[A-Za-z]{2}(?: [0-9]{2}){3} [A-Za-z])\M";
 
 fn address() -> String {
     format!("{NOT_ADDRESS}+(?:@{NOT_ADDRESS}+)+")
@@ -39,7 +54,8 @@ fn replaced(text: &str, pattern: &str, with: &str) -> String {
 fn text(reference: &str, column: &Column) -> String {
     let text = bytewise(reference);
     let addresses = replaced(&text, &address(), &constant("[email]", "text"));
-    let digits = replaced(&addresses, DIGITS, &constant("[number]", "text"));
+    let mixed = replaced(&addresses, MIXED, &constant("[number]", "text"));
+    let digits = replaced(&mixed, &digits(), &constant("[number]", "text"));
     collated(
         &format!(
             "CASE WHEN {reference} IS NULL THEN NULL \
@@ -68,6 +84,9 @@ fn text(reference: &str, column: &Column) -> String {
 ///    number's end, or at an exponent's letter, or after an exponent; `0` in its
 ///    place leaves a number: `-0`, `0e5`, `1e0`. A group that begins with a
 ///    fraction's point does not exist: the digit before the point belongs to it.
+/// 4. Outside of strings, no word has digits and a letter other than E. Within one, no
+///    word reaches over an escape, for each ends in a DEL, and a break's escape lies
+///    within a group of digits as a whole.
 fn scrubbed(text: &str) -> String {
     let mark = "pg_catalog.chr(127)";
     let marked = replaced(
@@ -79,7 +98,8 @@ fn scrubbed(text: &str) -> String {
         ),
     );
     let addresses = replaced(&marked, &address(), &constant("[email]", "text"));
-    let digits = replaced(&addresses, DIGITS, &constant("0", "text"));
+    let mixed = replaced(&addresses, MIXED, &constant("0", "text"));
+    let digits = replaced(&mixed, &digits(), &constant("0", "text"));
     format!(
         "pg_catalog.replace({digits}, {mark}, {})",
         constant("", "text")
