@@ -104,7 +104,7 @@ fn corpus() {
     let update = std::env::var_os("PGVEIL_UPDATE").is_some();
     let (mut wrong, mut leaks) = (String::new(), String::new());
     let (mut count, mut served) = (0, 0);
-    let secrets: Vec<(&str, Vec<String>)> = ["analyst", "trainer", "clerk"]
+    let secrets: Vec<(&str, Vec<String>)> = ["analyst", "trainer", "clerk", "modeller"]
         .into_iter()
         .map(|caller| (caller, secrets(&worlds.a, caller)))
         .collect();

@@ -30,7 +30,7 @@
 
 mod parameters;
 mod reach;
-mod types;
+pub(super) mod types;
 mod value;
 
 use std::collections::{BTreeMap, HashMap};

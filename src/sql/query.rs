@@ -15,10 +15,11 @@ mod screen;
 mod touched;
 mod views;
 
+use std::sync::Arc;
+
 use super::canonical::{Canonical, query_of};
-use super::referee::Decided;
 use super::splice::apply;
-use super::survey::{self, Role};
+use super::survey::{self, Rest, Role};
 use super::{Context, Denial, Reason, RelationUse};
 use reach::Standing;
 
@@ -30,7 +31,8 @@ pub(super) struct Governed {
     /// The final text, not yet seen by the referee.
     pub(super) text: String,
     pub(super) touched: Vec<RelationUse>,
-    pub(super) decided: Decided,
+    /// The full name of the first relation that stands by its name.
+    pub(super) named: Option<(Arc<str>, Arc<str>)>,
     /// Whether anything stands behind a scan.
     pub(super) governed: bool,
     pub(super) writes: bool,
@@ -49,7 +51,7 @@ fn govern_nested(
     let Some(query) = query_of(canonical.node()) else {
         return Err(Denial::new(Reason::Unsupported, "statement holds no query"));
     };
-    let surveyed = survey::survey(query, &|_| false).map_err(|unknown| {
+    let surveyed = survey::survey(query, &|_| Rest::All).map_err(|unknown| {
         Denial::new(
             Reason::Unsupported,
             format!("syntax `{unknown}` is not served"),
@@ -62,17 +64,9 @@ fn govern_nested(
                 .hint("use CREATE TEMP TABLE … AS where policy grants the action `temp`"),
         );
     }
-    let mut decided = Decided::default();
     let mut reached = Vec::new();
     for site in surveyed.relations.iter().filter(|site| !site.cte) {
-        reached.push(reach::reach(
-            site,
-            canonical,
-            &surveyed,
-            context,
-            &mut decided,
-            depth,
-        )?);
+        reached.push(reach::reach(site, canonical, &surveyed, context, depth)?);
     }
     let governed = reached
         .iter()
@@ -89,14 +83,7 @@ fn govern_nested(
         (Err(why), true) => return Err(agreement::unread(&why, &reached)),
     };
     if let Some(reading) = &reading {
-        scans::settle(
-            &mut reached,
-            canonical,
-            &surveyed,
-            reading,
-            &mut decided,
-            context,
-        )?;
+        scans::settle(&mut reached, canonical, &surveyed, reading, context)?;
     }
     if depth > 0 {
         views::hidden(&reached, &surveyed)?;
@@ -110,7 +97,10 @@ fn govern_nested(
     Ok(Governed {
         text,
         touched,
-        decided,
+        named: reached
+            .iter()
+            .find(|one| matches!(one.standing, Standing::Clear))
+            .map(|one| (one.relation.schema.clone(), one.relation.name.clone())),
         governed,
         writes: surveyed
             .relations

@@ -1,140 +1,267 @@
-//! The door out: the final text, read once more by Postgres's grammar and
-//! checked against what was decided, independently of how it was made.
+//! The door out: the final text, read once more by Postgres's grammar and judged by
+//! policy alone.
 //!
-//! Knows nothing about the client's text or the rewriter. Invariant: each
-//! relation in the final text is a common table expression of the statement, a
-//! schema-qualified relation that this caller reads as stored, or stands inside
-//! exactly a scan that policy wrote; each function is qualified and allowed; the
-//! statement is of the kind that was decided.
+//! Knows nothing about the client's text or the rewriter: what it is given is the
+//! text, the kind that was decided on, and whom to ask. Invariant: a final text is
+//! of that kind and one statement; each relation in it is a common table
+//! expression, or under its full name one that this caller reads as stored (or may
+//! write), or stands inside a scan that says exactly what policy says; each
+//! function outside a scan is qualified and allowed; operators, types, attribute
+//! notation, locks and settings are as the caller may use them.
+//!
+//! What it does not judge is whether the text means what the client asked: a text
+//! that shows nothing more than it may is let pass.
 
-use std::collections::HashSet;
+mod attributes;
+mod commands;
+mod expected;
+mod harmless;
+mod items;
+mod parameters;
+mod relations;
+mod same;
+mod scan;
+mod views;
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use pg_raw_parse::{Node, nodes, parse};
 
 use super::canonical::query_of;
 use super::statement::Kind;
-use super::survey::{self, Role, Survey};
-use super::{Context, Denial, Reason, functions, printer, temporary};
-
-/// What was decided about a statement.
-#[derive(Debug, Default)]
-pub(super) struct Decided {
-    /// `schema`, `name` of what is read as stored.
-    pub(super) clear: HashSet<(String, String)>,
-    /// `schema`, `name` of what is written to.
-    pub(super) targets: HashSet<(String, String)>,
-    /// Canonical text of the scans that policy wrote for this statement.
-    pub(super) scans: HashSet<String>,
-}
+use super::survey::{self, Rest};
+use super::{Context, Denial, Reason, system, temporary};
+use crate::catalog::{Oid, Relation};
+use crate::policy::{Action, RelationAccess};
+use parameters::{Declared, Uses};
 
 /// Checks a final text.
 ///
 /// # Errors
 /// [`Reason::Referee`]: the locks disagree, and nothing is sent.
-pub(super) fn check(
-    text: &str,
-    kind: Kind,
-    decided: &Decided,
-    context: &Context<'_>,
-) -> Result<(), Denial> {
-    let tree = parse(text).map_err(|error| disagree(&format!("it does not parse: {error}")))?;
+pub(super) fn check(text: &str, kind: Kind, context: &Context<'_>) -> Result<(), Denial> {
+    judge(text, kind, context).map_err(|objection| {
+        Denial::new(
+            Reason::Referee,
+            format!("the rewritten statement was refused by the referee: {objection}"),
+        )
+        .hint("this is a fault of pgveil, not of the statement; please report it")
+    })
+}
+
+/// What is wrong with a text.
+type Verdict = Result<(), String>;
+
+fn judge(text: &str, kind: Kind, context: &Context<'_>) -> Verdict {
+    let tree = parse(text).map_err(|error| format!("it does not parse: {error}"))?;
     let mut statements = tree.iter();
     let (Some(statement), None) = (statements.next(), statements.next()) else {
-        return Err(disagree("it is not one statement"));
+        return Err("it is not one statement".into());
     };
     let node = statement.stmt();
     if Kind::of(node) != Some(kind) {
-        return Err(disagree("it is of another kind"));
+        return Err("it is of another kind".into());
     }
-    match node {
-        Node::CopyStmt(copy) => copy_target(copy, decided)?,
-        Node::DeclareCursorStmt(_)
-        | Node::PrepareStmt(_)
-        | Node::ExplainStmt(_)
-        | Node::SelectStmt(_)
-        | Node::InsertStmt(_)
-        | Node::UpdateStmt(_)
-        | Node::DeleteStmt(_)
-        | Node::MergeStmt(_) => {}
-        Node::CreateTableAsStmt(create) => {
-            let into = create.into().and_then(|into| into.rel());
-            if !into.is_some_and(temporary::is_temporary) {
-                return Err(disagree("it creates a table"));
+    Referee::new(context).statement(node)
+}
+
+/// Policy's answers about what one final text holds.
+struct Referee<'a> {
+    context: &'a Context<'a>,
+    accesses: RefCell<HashMap<Oid, Rc<RelationAccess>>>,
+    catalogs: RefCell<HashMap<Oid, Option<Option<Rc<str>>>>>,
+    /// How the statement's parameters are declared.
+    declared: RefCell<Vec<Declared>>,
+}
+
+/// The whole of a query, for what depends on more than a part.
+struct Root<'n> {
+    query: Node<'n>,
+    /// What the uses of parameters say, once somebody asks.
+    uses: OnceCell<Option<Uses>>,
+}
+
+/// Where a query stands.
+#[derive(Clone, Copy)]
+struct Place<'p> {
+    context: &'p Context<'p>,
+    /// How many views are above it; in one nothing was rewritten.
+    depth: usize,
+}
+
+impl<'a> Referee<'a> {
+    fn new(context: &'a Context<'a>) -> Self {
+        Self {
+            context,
+            accesses: RefCell::default(),
+            catalogs: RefCell::default(),
+            declared: RefCell::new(
+                context
+                    .parameters
+                    .iter()
+                    .map(|oid| Declared::by_oid(*oid))
+                    .collect(),
+            ),
+        }
+    }
+
+    fn access(&self, relation: &Relation) -> Rc<RelationAccess> {
+        if let Some(known) = self.accesses.borrow().get(&relation.oid) {
+            return known.clone();
+        }
+        let access = Rc::new(self.context.rights.access(relation, self.context.catalog));
+        self.accesses
+            .borrow_mut()
+            .insert(relation.oid, access.clone());
+        access
+    }
+
+    fn may(&self, action: Action) -> Verdict {
+        match self.context.rights.allows(action) {
+            Some(_) => Ok(()),
+            None => Err(format!("no grant allows {}", action.as_str())),
+        }
+    }
+
+    fn statement(&self, node: Node<'_>) -> Verdict {
+        match node {
+            Node::SelectStmt(_)
+            | Node::InsertStmt(_)
+            | Node::UpdateStmt(_)
+            | Node::DeleteStmt(_)
+            | Node::MergeStmt(_)
+            | Node::DeclareCursorStmt(_) => {}
+            Node::PrepareStmt(prepare) => {
+                let types = prepare.argtypes().iter();
+                self.types(types.clone().filter_map(survey::type_name))?;
+                *self.declared.borrow_mut() = types.map(Declared::by_name).collect();
+            }
+            Node::ExplainStmt(explain) => {
+                self.may(Action::Explain)?;
+                if matches!(explain.query(), Node::CreateTableAsStmt(_)) {
+                    return Err("it creates a table".into());
+                }
+            }
+            Node::CreateTableAsStmt(create) => self.kept(create)?,
+            Node::CopyStmt(copy) => {
+                if copy.relation().is_some() {
+                    return self.copied(copy);
+                }
+                if copy.filename().is_some() || copy.is_program || copy.is_from {
+                    return Err("it copies to or from a file".into());
+                }
+            }
+            other => return self.command(other),
+        }
+        match query_of(node) {
+            Some(query) => self.query(query, self.here()),
+            None => Err("it holds no query".into()),
+        }
+    }
+
+    fn here(&self) -> Place<'_> {
+        Place {
+            context: self.context,
+            depth: 0,
+        }
+    }
+
+    /// CREATE TEMP TABLE … AS, the only one that keeps what a query returns.
+    fn kept(&self, create: &nodes::CreateTableAsStmt) -> Verdict {
+        let into = create.into();
+        let is_temporary = into
+            .and_then(|into| into.rel())
+            .is_some_and(temporary::is_temporary);
+        let is_table = create.objtype == nodes::ObjectType::OBJECT_TABLE;
+        match is_temporary && is_table && !create.is_select_into {
+            true => self.may(Action::Temp),
+            false => Err("it creates a table".into()),
+        }
+    }
+
+    /// COPY of a relation by its name.
+    fn copied(&self, copy: &nodes::CopyStmt) -> Verdict {
+        if copy.filename().is_some() || copy.is_program {
+            return Err("it copies to or from a file".into());
+        }
+        if !matches!(copy.where_clause(), Node::None) {
+            return Err("it filters what it copies".into());
+        }
+        match copy.relation() {
+            Some(name) if copy.is_from => self.writes(name),
+            Some(name) => self.reads(name.schemaname(), name.relname(), self.here()),
+            None => Err("it copies nothing".into()),
+        }
+    }
+
+    fn query(&self, query: Node<'_>, place: Place<'_>) -> Verdict {
+        let scanned = Cell::new(false);
+        let root = Root {
+            query,
+            uses: OnceCell::new(),
+        };
+        let found = survey::survey(query, &|subselect| match place.depth {
+            0 => self.rest(subselect, &root, &scanned),
+            _ => Rest::All,
+        })
+        .map_err(|unknown| format!("it holds `{unknown}`"))?;
+        if found.into {
+            return Err("it creates a table".into());
+        }
+        self.locks(&found, scanned.get())?;
+        self.names(&found, place)?;
+        self.operators(&found)?;
+        self.types(found.types.iter().cloned())?;
+        self.functions(&found, place)?;
+        self.attributes(&found, query, place)
+    }
+
+    /// What is left to be judged of a subquery in FROM.
+    fn rest<'n>(
+        &self,
+        subselect: &'n nodes::RangeSubselect,
+        root: &Root<'_>,
+        scanned: &Cell<bool>,
+    ) -> Rest<'n> {
+        match self.scan(subselect, root) {
+            None => Rest::All,
+            Some(scan) => {
+                scanned.set(true);
+                scan.beneath.map_or(Rest::Nothing, Rest::Only)
             }
         }
-        _ => return Err(disagree("it is not a query")),
     }
-    let Some(query) = query_of(node) else {
-        return Ok(());
-    };
-    let is_scan = |subselect: &nodes::RangeSubselect| {
-        printer::text(subselect.subquery()).is_ok_and(|text| decided.scans.contains(&text))
-    };
-    // Where no scan was written, none can stand: nothing need be printed to tell.
-    let found = match decided.scans.is_empty() {
-        true => survey::survey(query, &|_| false),
-        false => survey::survey(query, &is_scan),
-    }
-    .map_err(|unknown| disagree(&format!("it holds `{unknown}`")))?;
-    relations(&found, decided)?;
-    if found.into {
-        return Err(disagree("it creates a table"));
-    }
-    for site in &found.functions {
-        if site.schema.is_none() {
-            return Err(disagree(&format!(
-                "function {} is not qualified",
-                site.name
-            )));
+
+    /// The type of a parameter, if it is certain.
+    fn parameter(&self, number: i32, root: &Root<'_>) -> Option<Oid> {
+        let at = usize::try_from(number).ok()?.checked_sub(1)?;
+        let declared = self.declared.borrow();
+        match declared.get(at).copied().unwrap_or(Declared::Left) {
+            Declared::Of(oid) => Some(oid),
+            Declared::Other => None,
+            Declared::Left => {
+                let uses = root.uses.get_or_init(|| self.uses(root.query)).as_ref()?;
+                uses.get(&number).copied().flatten()
+            }
         }
-        functions::allow(site, context)?;
     }
-    Ok(())
-}
 
-fn copy_target(copy: &nodes::CopyStmt, decided: &Decided) -> Result<(), Denial> {
-    if copy.filename().is_some() || copy.is_program {
-        return Err(disagree("it copies to or from a file"));
-    }
-    let Some(relation) = copy.relation() else {
-        return Ok(());
-    };
-    let name = (
-        relation.schemaname().unwrap_or_default().to_owned(),
-        relation.relname().unwrap_or_default().to_owned(),
-    );
-    let decided = if copy.is_from {
-        &decided.targets
-    } else {
-        &decided.clear
-    };
-    match decided.contains(&name) {
-        true => Ok(()),
-        false => Err(disagree(&format!("it copies {}.{}", name.0, name.1))),
-    }
-}
-
-fn relations(found: &Survey, decided: &Decided) -> Result<(), Denial> {
-    for site in found.relations.iter().filter(|site| !site.cte) {
-        let name = (site.schema.clone().unwrap_or_default(), site.name.clone());
-        let allowed = match site.role {
-            Role::Read => decided.clear.contains(&name),
-            Role::Target => decided.targets.contains(&name),
+    /// The filter of a scan of one of Postgres's own relations, if it has to have one;
+    /// `None`: it is not read by a scan.
+    fn catalog_filter(&self, relation: &Relation) -> Option<Option<Rc<str>>> {
+        if let Some(known) = self.catalogs.borrow().get(&relation.oid) {
+            return known.clone();
+        }
+        let filter = match system::standing(relation, self.context) {
+            Ok(system::Standing::Scan(filter)) => Some(filter.map(Rc::from)),
+            Ok(system::Standing::Clear) if self.is_foreign_row(relation) => Some(None),
+            Ok(system::Standing::Clear | system::Standing::Expand) | Err(_) => None,
         };
-        if !allowed || site.catalog.is_some() {
-            return Err(disagree(&format!(
-                "it names {}.{} outside a scan",
-                name.0, name.1
-            )));
-        }
+        self.catalogs
+            .borrow_mut()
+            .insert(relation.oid, filter.clone());
+        filter
     }
-    Ok(())
-}
-
-fn disagree(what: &str) -> Denial {
-    Denial::new(
-        Reason::Referee,
-        format!("the rewritten statement was refused by the referee: {what}"),
-    )
-    .hint("this is a fault of pgveil, not of the statement; please report it")
 }

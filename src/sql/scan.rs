@@ -124,17 +124,20 @@ pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
 
 fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> Option<String> {
     let name = quote(&column.name);
-    match effective(column, access) {
-        Treatment::Clear if fenced && used => Some(format!("{} AS {name}", opaque(&name))),
-        Treatment::Clear => Some(name),
+    let treatment = effective(column, access);
+    match treatment {
         Treatment::Hide => None,
+        Treatment::Clear if !fenced => Some(name),
+        Treatment::Clear if used => Some(format!("{} AS {name}", opaque(&name))),
         // Nobody reads it: a reference to a blocked column is refused before this
         // text is sent. That it holds no value even so is what makes the refusal
         // a courtesy and not a lock. A domain's constraint could raise on NULL.
-        Treatment::Block | Treatment::Mask(_) if !used && column.class == TypeClass::Domain => {
+        _ if !used && column.class == TypeClass::Domain => {
             Some(format!("CAST(NULL AS pg_catalog.text) AS {name}"))
         }
-        Treatment::Block => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
+        Treatment::Clear | Treatment::Block => {
+            Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql))
+        }
         Treatment::Mask(_) if !used => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
         Treatment::Mask(mask) => {
             let masked = mask.expression(&name, column)?;

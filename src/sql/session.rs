@@ -6,51 +6,44 @@ use std::sync::Arc;
 
 use pg_raw_parse::{ConstValue, Node, nodes};
 
-use super::canonical::Canonical;
 use super::settings::{readable, settable, writable};
 use super::survey::unknown;
 use super::{Context, Denial, Effect, Reason};
 
-type Decision = (&'static str, Effect, String);
-
-/// Decides a session command: its label, effect and text.
-pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Decision, Denial> {
-    let text = canonical.text.clone();
+/// Decides a session command: its label and effect. Its text stays as it is.
+pub(super) fn allowed(
+    command: Node<'_>,
+    context: &Context<'_>,
+) -> Result<(&'static str, Effect), Denial> {
     let name = |name: Option<&str>| -> Arc<str> { name.unwrap_or_default().into() };
-    Ok(match canonical.node() {
-        Node::TransactionStmt(statement) => {
-            let (label, effect) = transaction(statement, context)?;
-            (label, effect, text)
-        }
-        Node::VariableSetStmt(statement) => {
-            let (label, effect) = set(statement, context)?;
-            (label, effect, text)
-        }
+    Ok(match command {
+        Node::TransactionStmt(statement) => transaction(statement, context)?,
+        Node::VariableSetStmt(statement) => set(statement, context)?,
         Node::VariableShowStmt(statement) => {
             readable(statement.name())?;
-            ("SHOW", Effect::None, text)
+            ("SHOW", Effect::None)
         }
         Node::DiscardStmt(statement) => match statement.target {
-            nodes::DiscardMode::DISCARD_ALL => ("DISCARD ALL", Effect::DiscardAll, text),
+            nodes::DiscardMode::DISCARD_ALL => ("DISCARD ALL", Effect::DiscardAll),
             nodes::DiscardMode::DISCARD_TEMP => {
                 let all = context.scope.temporary.to_vec();
-                ("DISCARD TEMP", Effect::DropTemporary(all), text)
+                ("DISCARD TEMP", Effect::DropTemporary(all))
             }
-            _ => ("DISCARD", Effect::None, text),
+            _ => ("DISCARD", Effect::None),
         },
         Node::DeallocateStmt(statement) => {
             let which = (!statement.isall).then(|| name(statement.name()));
-            ("DEALLOCATE", Effect::Deallocate(which), text)
+            ("DEALLOCATE", Effect::Deallocate(which))
         }
         Node::FetchStmt(statement) => {
             let label = if statement.ismove { "MOVE" } else { "FETCH" };
-            (label, Effect::Fetch(name(statement.portalname())), text)
+            (label, Effect::Fetch(name(statement.portalname())))
         }
         Node::ClosePortalStmt(statement) => {
             let which = statement.portalname().map(Arc::from);
-            ("CLOSE CURSOR", Effect::CloseCursor(which), text)
+            ("CLOSE CURSOR", Effect::CloseCursor(which))
         }
-        Node::ConstraintsSetStmt(_) => ("SET CONSTRAINTS", Effect::None, text),
+        Node::ConstraintsSetStmt(_) => ("SET CONSTRAINTS", Effect::None),
         other => {
             return Err(Denial::new(
                 Reason::Unsupported,

@@ -27,7 +27,9 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
     let kind = Kind::of(node);
     let normalized = normalized(&canonical.text);
     let decided = match kind {
-        Some(kind) => by_kind(kind, canonical, context),
+        Some(kind) => {
+            by_kind(kind, canonical, context).and_then(|plan| refereed(plan, kind, context))
+        }
         None => Err(Denial::new(
             Reason::Unsupported,
             format!("statement `{}` is not served", unknown(node)),
@@ -45,6 +47,14 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
             kind: kind.map(Kind::label),
             ..denial
         }),
+    }
+}
+
+/// The plan, if the referee lets its text pass.
+fn refereed(plan: Plan, kind: Kind, context: &Context<'_>) -> Result<Plan, Denial> {
+    match referee::check(&plan.text, kind, context) {
+        Ok(()) => Ok(plan),
+        Err(denial) => Err(denial.touching(plan.touched)),
     }
 }
 
@@ -89,8 +99,8 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
                 Ok(plain(Effect::Ddl, Some(Action::Ddl)))
             }
             Kind::Session => {
-                let (label, effect, text) = session::decide(canonical, context)?;
-                Ok(plan(label, text.into(), effect, None))
+                let (label, effect) = session::allowed(canonical.node(), context)?;
+                Ok(plan(label, canonical.text.as_str().into(), effect, None))
             }
             Kind::Copy
             | Kind::Declare
@@ -160,26 +170,19 @@ fn query(
     effect: Effect,
 ) -> Result<Plan, Denial> {
     let governed = govern(canonical, context)?;
-    refereed(kind, governed, context, effect)
+    Ok(planned(kind, governed, effect))
 }
 
-pub(super) fn refereed(
-    kind: Kind,
-    governed: Governed,
-    context: &Context<'_>,
-    effect: Effect,
-) -> Result<Plan, Denial> {
-    referee::check(&governed.text, kind, &governed.decided, context)
-        .map_err(|denial| denial.touching(governed.touched.clone()))?;
+pub(super) fn planned(kind: Kind, governed: Governed, effect: Effect) -> Plan {
     let action = if governed.writes {
         Action::Write
     } else {
         Action::Read
     };
-    Ok(Plan {
+    Plan {
         touched: governed.touched,
         ..plan(kind.label(), governed.text.into(), effect, Some(action))
-    })
+    }
 }
 
 fn explain(

@@ -43,6 +43,8 @@ pub(super) struct RelationSite {
     pub(super) role: Role,
     /// Whether an alias follows.
     pub(super) aliased: bool,
+    /// What it goes by: its alias, or its own name.
+    pub(super) refname: String,
 }
 
 /// Where a function is called by name.
@@ -110,6 +112,27 @@ pub(super) struct Survey {
     pub(super) into: bool,
     /// `WHERE CURRENT OF`.
     pub(super) current_of: bool,
+    /// What RETURNING calls the rows before and after.
+    pub(super) returned: Vec<String>,
+}
+
+impl Survey {
+    /// Whether the whole row of a relation that is written may be taken as one value,
+    /// under any of the names that it goes by.
+    pub(super) fn takes_row(&self, site: &RelationSite) -> bool {
+        let own = |name: &String| {
+            *name == site.refname
+                || matches!(name.as_str(), "excluded" | "old" | "new")
+                || self.returned.contains(name)
+        };
+        self.columns
+            .iter()
+            .any(|column| match column.parts.as_slice() {
+                [name] => own(name),
+                [.., name, star] => star == "*" && own(name),
+                [] => false,
+            })
+    }
 }
 
 /// A construct that the survey does not know, by its name.
@@ -117,15 +140,24 @@ pub(super) struct Survey {
 #[error("{0}")]
 pub(super) struct Unknown(pub(super) String);
 
-/// Whether the walk should leave a subquery in FROM alone, because it is a scan
-/// that policy wrote.
-pub(super) type IsScan<'s> = &'s dyn Fn(&nodes::RangeSubselect) -> bool;
+/// What the walk has left to see of a subquery in FROM.
+pub(super) enum Rest<'n> {
+    /// It is like any other.
+    All,
+    /// Nothing: it is a scan that policy wrote.
+    Nothing,
+    /// This part alone: what a scan reads from.
+    Only(Node<'n>),
+}
+
+/// Says what is left to see of a subquery in FROM.
+pub(super) type Scans<'s> = &'s dyn for<'n> Fn(&'n nodes::RangeSubselect) -> Rest<'n>;
 
 /// Surveys a SELECT, VALUES, INSERT, UPDATE, DELETE or MERGE.
-pub(super) fn survey(statement: Node<'_>, is_scan: IsScan<'_>) -> Result<Survey, Unknown> {
+pub(super) fn survey(statement: Node<'_>, scans: Scans<'_>) -> Result<Survey, Unknown> {
     let mut walk = Walk {
         found: Survey::default(),
-        is_scan,
+        scans,
         ground: Ground::here(),
     };
     walk.statement(
@@ -142,7 +174,7 @@ pub(super) fn survey(statement: Node<'_>, is_scan: IsScan<'_>) -> Result<Survey,
 pub(super) fn survey_expressions(list: &NodeList) -> Result<Survey, Unknown> {
     let mut walk = Walk {
         found: Survey::default(),
-        is_scan: &|_| false,
+        scans: &|_| Rest::All,
         ground: Ground::here(),
     };
     let scope = Scope {

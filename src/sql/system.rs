@@ -4,7 +4,7 @@
 //! estimates of them, others' statements, secrets or the proxy's own texts is
 //! refused or blanked, and a column hidden from the caller is absent.
 
-use crate::catalog::{Oid, Relation, RelationKind};
+use crate::catalog::{Column, Oid, Relation, RelationKind};
 use crate::policy::Treatment;
 
 use super::canonical;
@@ -16,8 +16,8 @@ use super::{Context, Denial, Reason};
 pub(super) enum Standing {
     /// As it is.
     Clear,
-    /// By this canonical scan.
-    Scan(String),
+    /// By a scan, with this condition on its rows.
+    Scan(Option<String>),
     /// A view over a scanned one: expanded like any view.
     Expand,
 }
@@ -127,11 +127,7 @@ const LISTS_COLUMNS: &[&str] = &[
 const SHOWS_BODIES: &[&str] = &["routines"];
 
 /// How the caller reads one of Postgres's own relations.
-pub(super) fn standing(
-    relation: &Relation,
-    context: &Context<'_>,
-    named: &[&str],
-) -> Result<Standing, Denial> {
+pub(super) fn standing(relation: &Relation, context: &Context<'_>) -> Result<Standing, Denial> {
     match (&*relation.schema, &*relation.name) {
         // sequences.last_value and friends live in pg_sequences, not here.
         ("information_schema", name) if LISTS_COLUMNS.contains(&name) => {
@@ -156,16 +152,14 @@ pub(super) fn standing(
                 .collect();
             let filter = (!pairs.is_empty())
                 .then(|| format!("(attrelid, attnum) NOT IN ({})", pairs.join(", ")));
-            scan(relation, filter.as_deref(), named).map(Standing::Scan)
+            Ok(Standing::Scan(filter))
         }
         // Their definitions name columns.
-        ("pg_catalog", "pg_index") => names_columns(relation, context, named, "indrelid", "indkey"),
-        ("pg_catalog", "pg_constraint") => {
-            names_columns(relation, context, named, "conrelid", "conkey")
-        }
+        ("pg_catalog", "pg_index") => Ok(names_columns(context, "indrelid", "indkey")),
+        ("pg_catalog", "pg_constraint") => Ok(names_columns(context, "conrelid", "conkey")),
         ("pg_catalog", "pg_indexes") if !hidden(context).is_empty() => Ok(Standing::Expand),
         ("pg_catalog", name) if BLANKED.iter().any(|(of, _, _)| *of == name) => {
-            scan(relation, None, named).map(Standing::Scan)
+            Ok(Standing::Scan(None))
         }
         ("pg_catalog", name) if READABLE.contains(&name) => Ok(Standing::Clear),
         _ if context.rights.all_clear()
@@ -180,23 +174,17 @@ pub(super) fn standing(
 
 /// A catalog whose rows are about some columns of a relation: those about a
 /// hidden one are left out.
-fn names_columns(
-    relation: &Relation,
-    context: &Context<'_>,
-    named: &[&str],
-    of: &str,
-    columns: &str,
-) -> Result<Standing, Denial> {
+fn names_columns(context: &Context<'_>, of: &str, columns: &str) -> Standing {
     let about: Vec<String> = hidden(context)
         .iter()
         .map(|(oid, number)| {
             format!("({of} = {oid} AND {number}::pg_catalog.int2 = ANY ({columns}::pg_catalog.int2[])) IS NOT TRUE")
         })
         .collect();
-    if about.is_empty() {
-        return Ok(Standing::Clear);
+    match about.is_empty() {
+        true => Standing::Clear,
+        false => Standing::Scan(Some(about.join(" AND "))),
     }
-    scan(relation, Some(&about.join(" AND ")), named).map(Standing::Scan)
 }
 
 /// Statistics views show estimates of values: for those who see the values.
@@ -218,23 +206,31 @@ fn refused(relation: &Relation) -> Denial {
     .hint("definitions are in pg_class, pg_attribute, pg_type and information_schema")
 }
 
-fn scan(relation: &Relation, filter: Option<&str>, named: &[&str]) -> Result<String, Denial> {
+/// What stands for a column wherever its relation is read; none: the column itself.
+pub(super) fn blanked(relation: &Relation, column: &Column) -> Option<&'static str> {
+    BLANKED
+        .iter()
+        .find(|(of, blanked, _)| *of == &*relation.name && *blanked == &*column.name)
+        .map(|(_, _, with)| *with)
+}
+
+/// The canonical scan of one of Postgres's own relations.
+pub(super) fn scan(
+    relation: &Relation,
+    filter: Option<&str>,
+    named: &[&str],
+) -> Result<String, Denial> {
     let mut outputs: Vec<String> = relation
         .columns
         .iter()
         .map(|column| {
             let name = quote(&column.name);
-            BLANKED
-                .iter()
-                .find(|(of, blanked, _)| *of == &*relation.name && *blanked == &*column.name)
-                .map_or_else(
-                    || match filter {
-                        // What is filtered out has statistics, too.
-                        Some(_) => format!("{} AS {name}", opaque(&name)),
-                        None => name.clone(),
-                    },
-                    |(_, _, with)| format!("{with} AS {name}"),
-                )
+            match (blanked(relation, column), filter) {
+                (Some(with), _) => format!("{with} AS {name}"),
+                // What is filtered out has statistics, too.
+                (None, Some(_)) => format!("{} AS {name}", opaque(&name)),
+                (None, None) => name,
+            }
         })
         .collect();
     // Tools look comments up by the catalog's own OID: only where it is named.

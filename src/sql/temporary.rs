@@ -14,8 +14,9 @@ use crate::policy::Action;
 
 use super::canonical::Canonical;
 use super::names::qualified;
-use super::query::govern;
-use super::statement::{Kind, plan, refereed, require};
+use super::query::{govern, named_types};
+use super::statement::{Kind, plan, planned, require};
+use super::survey::type_name;
 use super::{Context, Denial, Effect, Plan, Reason};
 
 /// The schema that a session's temporary tables are named by.
@@ -94,6 +95,14 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
     match canonical.node() {
         Node::CreateStmt(create) => {
             plain(create)?;
+            let columns = create
+                .table_elts()
+                .iter()
+                .filter_map(|element| match element {
+                    Node::ColumnDef(column) => column.type_name().and_then(type_name),
+                    _ => None,
+                });
+            named_types(&columns.collect(), context)?;
             lasting(create.oncommit)?;
             created(create.relation(), canonical.text.clone())
         }
@@ -103,7 +112,7 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
             let relation = into.and_then(|into| into.rel());
             let governed = govern(canonical, context)?;
             let made = created(relation, String::new())?;
-            let plan = refereed(Kind::Ddl, governed, context, made.effect)?;
+            let plan = planned(Kind::Ddl, governed, made.effect);
             Ok(Plan {
                 kind: made.kind,
                 action: Some(Action::Temp),
@@ -157,7 +166,7 @@ fn lasting(action: nodes::OnCommitAction::Type) -> Result<(), Denial> {
 
 /// Columns of a type, nullable or not, unique or not: nothing that computes or
 /// refers.
-fn plain(create: &nodes::CreateStmt) -> Result<(), Denial> {
+pub(super) fn plain(create: &nodes::CreateStmt) -> Result<(), Denial> {
     let refused = |what: &str| {
         Err(Denial::new(
             Reason::Unsupported,

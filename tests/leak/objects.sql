@@ -25,3 +25,6 @@ CREATE STATISTICS public.customers_known (mcv) ON region, ssn FROM public.custom
 CREATE DOMAIN public.label AS text COLLATE "C";
 CREATE INDEX accounts_holder ON public.accounts (holder);
 ANALYZE;
+CREATE VIEW public.regions AS SELECT * FROM (VALUES ('EU', 1), ('US', 2)) v(region, n);
+CREATE FUNCTION public.region_text(public.regions) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.ssn_of(1)';
+CREATE CAST (public.regions AS text) WITH FUNCTION public.region_text(public.regions) AS ASSIGNMENT;

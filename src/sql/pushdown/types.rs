@@ -8,10 +8,10 @@ use crate::catalog::{Column, Oid, TypeClass};
 /// OIDs of a built-in type and of its arrays, which never change, and its name
 /// (`pg_type.dat`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BuiltIn {
-    pub(super) oid: Oid,
-    pub(super) array: Oid,
-    pub(super) name: &'static str,
+pub(in crate::sql) struct BuiltIn {
+    pub(in crate::sql) oid: Oid,
+    pub(in crate::sql) array: Oid,
+    pub(in crate::sql) name: &'static str,
 }
 
 const fn built_in(oid: Oid, array: Oid, name: &'static str) -> BuiltIn {
@@ -44,7 +44,7 @@ const BUILT_IN: [BuiltIn; 18] = [
 /// A bare name means pg_catalog's, which is first in every search_path but for
 /// temporary tables' row types; one of those is compared with nothing, and the
 /// statement fails before it runs.
-pub(super) fn named(name: Option<&nodes::TypeName>) -> Option<Named> {
+pub(in crate::sql) fn named(name: Option<&nodes::TypeName>) -> Option<Named> {
     let name = name.filter(|name| !name.setof && !name.pct_type)?;
     let mut parts = name.names().iter().map(|part| part.sval());
     let last = match (parts.next()??, parts.next(), parts.next()) {
@@ -63,15 +63,15 @@ pub(super) fn named(name: Option<&nodes::TypeName>) -> Option<Named> {
 
 /// What a type's name means.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Named {
-    pub(super) of: BuiltIn,
-    pub(super) array: bool,
+pub(in crate::sql) struct Named {
+    pub(in crate::sql) of: BuiltIn,
+    pub(in crate::sql) array: bool,
     /// Without a modifier such as a length.
-    pub(super) plain: bool,
+    pub(in crate::sql) plain: bool,
 }
 
 impl Named {
-    pub(super) fn oid(self) -> Oid {
+    pub(in crate::sql) fn oid(self) -> Oid {
         if self.array {
             self.of.array
         } else {
@@ -81,19 +81,19 @@ impl Named {
 }
 
 /// The built-in type of that OID.
-pub(super) fn by_oid(oid: Oid) -> Option<BuiltIn> {
+pub(in crate::sql) fn by_oid(oid: Oid) -> Option<BuiltIn> {
     BUILT_IN.into_iter().find(|known| known.oid == oid)
 }
 
 /// The element's type of an array of that OID.
-pub(super) fn element(oid: Oid) -> Option<BuiltIn> {
+pub(in crate::sql) fn element(oid: Oid) -> Option<BuiltIn> {
     BUILT_IN.into_iter().find(|known| known.array == oid)
 }
 
 /// Whether a column's values are of a built-in type whose comparisons with each
 /// other cannot raise. That leaves out domains and enums, whose own types the
 /// catalog does not tell, and json and jsonb, arrays and ranges.
-pub(super) fn comparable(column: &Column) -> bool {
+pub(in crate::sql) fn comparable(column: &Column) -> bool {
     by_oid(column.type_oid).is_some()
 }
 
@@ -106,7 +106,7 @@ pub(super) fn comparable(column: &Column) -> bool {
 /// is out of the other's range since Postgres 13 ([`crosses`]; shown on 15 and 18). Text of a
 /// built-in type has the default collation, which gives way to the column's own,
 /// so the two never conflict; `name` has another.
-pub(super) fn compares(column: &Column, with: Oid) -> bool {
+pub(in crate::sql) fn compares(column: &Column, with: Oid) -> bool {
     match column.class {
         TypeClass::Int2 | TypeClass::Int4 | TypeClass::Int8 => matches!(with, 20 | 21 | 23),
         TypeClass::Numeric => matches!(with, 20 | 21 | 23 | 1700),
@@ -124,7 +124,7 @@ pub(super) fn compares(column: &Column, with: Oid) -> bool {
 
 /// Whether a comparison is of a date with a timestamp, or of timestamps with and
 /// without a time zone.
-pub(super) fn crosses(column: &Column, with: Oid) -> bool {
+pub(in crate::sql) fn crosses(column: &Column, with: Oid) -> bool {
     let moment = matches!(
         column.class,
         TypeClass::Date | TypeClass::Timestamp | TypeClass::Timestamptz
@@ -134,7 +134,7 @@ pub(super) fn crosses(column: &Column, with: Oid) -> bool {
 
 /// Whether a value of one built-in type is of another after a cast that cannot
 /// raise.
-pub(super) fn widens(from: Oid, to: Oid) -> bool {
+pub(in crate::sql) fn widens(from: Oid, to: Oid) -> bool {
     match to {
         _ if from == to => true,
         23 => from == 21,

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use super::sample::sample;
 use super::scans::names_system;
+use super::screen::{foreign_type, row_is_foreign};
 use super::views::expand;
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::{Action, RelationAccess};
 use crate::sql::canonical::{Canonical, ONLY_MARK};
 use crate::sql::names::lookup;
-use crate::sql::referee::Decided;
 use crate::sql::survey::{RelationSite, Role, Survey};
 use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary};
 
@@ -47,7 +47,6 @@ pub(super) fn reach(
     canonical: &Canonical,
     surveyed: &Survey,
     context: &Context<'_>,
-    decided: &mut Decided,
     depth: usize,
 ) -> Result<Reached, Denial> {
     let (only, schema) = match site
@@ -68,11 +67,6 @@ pub(super) fn reach(
         .hint("leave the database out: schema.relation"));
     }
     if let Some(relation) = temporary::lookup(context, schema, &site.name) {
-        let key = (temporary::SCHEMA.to_owned(), site.name.clone());
-        match site.role {
-            Role::Read => decided.clear.insert(key),
-            Role::Target => decided.targets.insert(key),
-        };
         return Ok(Reached {
             site: site.clone(),
             only,
@@ -98,7 +92,6 @@ pub(super) fn reach(
             format!("relation \"{name}\" does not exist"),
         ));
     };
-    let key = (relation.schema.to_string(), relation.name.to_string());
     let mut reached = Reached {
         site: site.clone(),
         only,
@@ -115,15 +108,18 @@ pub(super) fn reach(
                 format!("{} cannot be written to", relation.label()),
             ));
         }
-        match system::standing(relation, context, &names_system(surveyed))? {
-            system::Standing::Clear => {
-                decided.clear.insert(key);
-            }
-            system::Standing::Scan(text) => {
-                decided.scans.insert(text.clone());
+        match system::standing(relation, context)? {
+            system::Standing::Clear if row_is_foreign(relation, context) => {
+                let text = system::scan(relation, None, &names_system(surveyed))?;
                 reached.standing = Standing::Scan(text);
             }
-            system::Standing::Expand => expand(&mut reached, None, context, decided, depth)?,
+            system::Standing::Clear => {}
+            system::Standing::Scan(filter) => {
+                let named = names_system(surveyed);
+                let text = system::scan(relation, filter.as_deref(), &named)?;
+                reached.standing = Standing::Scan(text);
+            }
+            system::Standing::Expand => expand(&mut reached, None, context, depth)?,
         }
         return Ok(reached);
     }
@@ -131,7 +127,9 @@ pub(super) fn reach(
     match site.role {
         Role::Target => {
             target(relation, &access)?;
-            decided.targets.insert(key);
+            if row_is_foreign(relation, context) && surveyed.takes_row(site) {
+                return Err(foreign_type(&relation.name));
+            }
         }
         Role::Read => {
             permitted(relation, &access, Action::Read)?;
@@ -147,16 +145,13 @@ pub(super) fn reach(
                 .hint("select by a hash of a column instead: WHERE pg_catalog.hashtext(id::text) % 10 = 0"));
             }
             match relation.kind {
-                RelationKind::View => expand(&mut reached, Some(&access), context, decided, depth)?,
+                RelationKind::View => expand(&mut reached, Some(&access), context, depth)?,
                 RelationKind::Table
                 | RelationKind::PartitionedTable
                 | RelationKind::ForeignTable
                 | RelationKind::MaterializedView => {
-                    let mut foreign = context.foreign_types();
-                    let row_is_foreign = foreign.any(|name| *name == *relation.name);
-                    if access.is_clear() && !row_is_foreign {
-                        decided.clear.insert(key);
-                    } else {
+                    // A scan's rows have no type of their own.
+                    if !access.is_clear() || row_is_foreign(relation, context) {
                         reached.standing = Standing::Governed;
                     }
                 }

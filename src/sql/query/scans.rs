@@ -7,7 +7,6 @@ use std::collections::{BTreeSet, HashMap};
 use super::reach::{Reached, Standing};
 use crate::policy::RelationAccess;
 use crate::sql::canonical::{Canonical, query_of};
-use crate::sql::referee::Decided;
 use crate::sql::resolve::Reading;
 use crate::sql::scan::{self, Wants};
 use crate::sql::survey::Survey;
@@ -19,7 +18,6 @@ pub(super) fn settle(
     canonical: &Canonical,
     surveyed: &Survey,
     reading: &Reading,
-    decided: &mut Decided,
     context: &Context<'_>,
 ) -> Result<(), Denial> {
     let inside = inside(reached, canonical, reading, context);
@@ -43,7 +41,6 @@ pub(super) fn settle(
             Standing::Masked(expansion) => scan::view(&one.relation, access, expansion, wants)?,
             Standing::Clear | Standing::Scan(_) => continue,
         };
-        decided.scans.insert(text.clone());
         one.standing = Standing::Scan(text);
     }
     Ok(())

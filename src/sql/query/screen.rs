@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 
 use super::reach::Reached;
+use crate::catalog::Relation;
 use crate::policy::Action;
 use crate::sql::resolve::Reading;
 use crate::sql::survey::{Argument, FunctionSite, Survey};
@@ -88,7 +89,13 @@ pub(in crate::sql) fn named_types(
     named.next().map_or(Ok(()), |name| Err(foreign_type(name)))
 }
 
-fn foreign_type(name: &str) -> Denial {
+/// Whether a cast of the relation's whole rows is such a function.
+pub(super) fn row_is_foreign(relation: &Relation, context: &Context<'_>) -> bool {
+    let mut foreign = context.foreign_types();
+    foreign.any(|name| *name == *relation.name)
+}
+
+pub(super) fn foreign_type(name: &str) -> Denial {
     Denial::new(
         Reason::Policy,
         format!("type {name} is cast or checked by a function that policy does not know"),

@@ -7,10 +7,9 @@ use std::collections::BTreeSet;
 
 use super::govern_nested;
 use super::reach::{Reached, Standing};
+use super::screen::row_is_foreign;
 use crate::policy::{RelationAccess, Treatment};
 use crate::sql::canonical::Canonical;
-use crate::sql::referee::{self, Decided};
-use crate::sql::statement::Kind;
 use crate::sql::survey::Survey;
 use crate::sql::{Context, Denial, Reason, Scope};
 
@@ -22,7 +21,6 @@ pub(super) fn expand(
     reached: &mut Reached,
     access: Option<&RelationAccess>,
     context: &Context<'_>,
-    decided: &mut Decided,
     depth: usize,
 ) -> Result<(), Denial> {
     let relation = reached.relation.clone();
@@ -53,23 +51,13 @@ pub(super) fn expand(
     let governed = govern_nested(&canonical, &inside, depth + 1).map_err(in_view)?;
     reached.beneath = governed.touched;
     let masked = access.is_some_and(|access| !access.is_clear());
-    if !governed.governed && !masked {
-        let key = (relation.schema.to_string(), relation.name.to_string());
-        decided.clear.insert(key);
+    if !governed.governed && !masked && !row_is_foreign(relation, context) {
         return Ok(());
     }
     reached.standing = match masked {
-        true => {
-            // The referee takes what it finds in `scans` as a whole, so it sees
-            // what is inside here.
-            referee::check(&governed.text, Kind::Select, &governed.decided, context)
-                .map_err(in_view)?;
-            Standing::Masked(governed.text)
-        }
+        true => Standing::Masked(governed.text),
         false => Standing::Scan(governed.text),
     };
-    decided.clear.extend(governed.decided.clear);
-    decided.scans.extend(governed.decided.scans);
     Ok(())
 }
 

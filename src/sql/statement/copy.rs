@@ -4,7 +4,7 @@
 
 use pg_raw_parse::{Node, nodes};
 
-use super::{Kind, query, refereed};
+use super::{Kind, planned, query};
 use crate::sql::canonical::Canonical;
 use crate::sql::names::{lookup, name_end, parenthesis_end, qualified, quote};
 use crate::sql::query::{Governed, govern};
@@ -32,12 +32,8 @@ pub(super) fn copy(
     if !copy.is_from && governed.governed {
         let options = options(canonical, relation)?;
         let text = format!("COPY ({}) TO STDOUT{options}", governed.text);
-        return refereed(
-            Kind::Copy,
-            Governed { text, ..governed },
-            context,
-            Effect::None,
-        );
+        let governed = Governed { text, ..governed };
+        return Ok(planned(Kind::Copy, governed, Effect::None));
     }
     // Otherwise only the name changes: to the relation's full name.
     let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
@@ -47,12 +43,7 @@ pub(super) fn copy(
             "a name is not where the grammar says it is",
         )
     })?;
-    let names = if copy.is_from {
-        &governed.decided.targets
-    } else {
-        &governed.decided.clear
-    };
-    let Some((schema, name)) = names.iter().next() else {
+    let Some((schema, name)) = &governed.named else {
         return Err(Denial::new(Reason::Referee, "COPY names no relation"));
     };
     let text = apply(
@@ -64,16 +55,12 @@ pub(super) fn copy(
         }],
     )
     .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
-    refereed(
-        Kind::Copy,
-        Governed {
-            text,
-            writes: copy.is_from,
-            ..governed
-        },
-        context,
-        Effect::None,
-    )
+    let governed = Governed {
+        text,
+        writes: copy.is_from,
+        ..governed
+    };
+    Ok(planned(Kind::Copy, governed, Effect::None))
 }
 
 /// Whether COPY … TO sends a line of column names first.

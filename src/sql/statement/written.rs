@@ -44,7 +44,7 @@ pub(super) fn relations(
         let governed = govern(&Canonical::one(&format!("DELETE FROM {name}"))?, context)?;
         let start = usize::try_from(relation.location).unwrap_or(usize::MAX);
         let end = name_end(&canonical.text, start);
-        let target = governed.decided.targets.iter().next();
+        let target = &governed.named;
         let (Some(end), Some((schema, name))) = (end, target) else {
             return Err(Denial::new(
                 Reason::Referee,

@@ -11,8 +11,8 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, list::NodeList, nodes};
 
 use super::{
-    ColumnSite, FunctionSite, IsScan, RelationSite, Role, SampleSite, Survey, Unknown, argument,
-    type_name, unknown,
+    ColumnSite, FunctionSite, RelationSite, Rest, Role, SampleSite, Scans, Survey, Unknown,
+    argument, type_name, unknown,
 };
 use crate::sql::depth::{Ground, TooDeep};
 
@@ -34,7 +34,7 @@ impl Scope<'_> {
 
 pub(super) struct Walk<'s> {
     pub(super) found: Survey,
-    pub(super) is_scan: IsScan<'s>,
+    pub(super) scans: Scans<'s>,
     pub(super) ground: Ground,
 }
 
@@ -60,6 +60,11 @@ impl Walk<'_> {
             }
             for cte in with.ctes() {
                 self.statement(cte.ctequery(), &inner)?;
+                // The walker underneath leaves this clause out.
+                if let Some(cycle) = cte.cycle_clause() {
+                    self.node(cycle.cycle_mark_value(), &inner, None)?;
+                    self.node(cycle.cycle_mark_default(), &inner, None)?;
+                }
                 if !with.recursive {
                     inner.names.push(name(cte));
                 }
@@ -117,11 +122,14 @@ impl Walk<'_> {
                 self.relation(relation, scope, target)?;
                 Ok(Recurse::No)
             }
-            Node::RangeSubselect(subselect) => Ok(if (self.is_scan)(subselect) {
-                Recurse::No
-            } else {
-                Recurse::Yes
-            }),
+            Node::RangeSubselect(subselect) => match (self.scans)(subselect) {
+                Rest::All => Ok(Recurse::Yes),
+                Rest::Nothing => Ok(Recurse::No),
+                Rest::Only(node) => {
+                    self.node(node, scope, target)?;
+                    Ok(Recurse::No)
+                }
+            },
             Node::RangeTableSample(sample) => {
                 self.sample(sample)?;
                 Ok(Recurse::Yes)
@@ -196,6 +204,19 @@ impl Walk<'_> {
                 self.operator(sort.use_op());
                 Ok(Recurse::Yes)
             }
+            // The walker underneath leaves the column's type out.
+            Node::RangeTableFuncCol(column) => {
+                if let Some(name) = column.type_name() {
+                    self.node(Node::TypeName(name), scope, target)?;
+                }
+                Ok(Recurse::Yes)
+            }
+            Node::ReturningOption(option) => {
+                self.found
+                    .returned
+                    .extend(option.value().map(str::to_owned));
+                Ok(Recurse::Yes)
+            }
             Node::TypeName(name) => {
                 self.found.types.extend(type_name(name));
                 Ok(Recurse::Yes)
@@ -251,10 +272,8 @@ impl Walk<'_> {
             | Node::ParamRef(_)
             | Node::RangeFunction(_)
             | Node::RangeTableFunc(_)
-            | Node::RangeTableFuncCol(_)
             | Node::ResTarget(_)
             | Node::ReturningClause(_)
-            | Node::ReturningOption(_)
             | Node::RowExpr(_)
             | Node::SQLValueFunction(_)
             | Node::SetToDefault(_)
@@ -278,6 +297,7 @@ impl Walk<'_> {
             _ => Role::Read,
         };
         let name = relation.relname().unwrap_or_default().to_owned();
+        let alias = relation.alias().and_then(nodes::Alias::aliasname);
         let qualified = relation.schemaname().is_some() || relation.catalogname().is_some();
         self.found.relations.push(RelationSite {
             start: offset(relation.location)?,
@@ -285,10 +305,11 @@ impl Walk<'_> {
             schema: relation.schemaname().map(str::to_owned),
             // A target is never a common table expression (setTargetTable).
             cte: role == Role::Read && !qualified && scope.has(&name),
+            refname: alias.map_or_else(|| name.clone(), str::to_owned),
+            aliased: alias.is_some(),
             name,
             only: !relation.inh,
             role,
-            aliased: relation.alias().is_some(),
         });
         Ok(())
     }
