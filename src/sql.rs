@@ -18,6 +18,7 @@ mod resolve;
 mod scan;
 mod session;
 pub mod settings;
+mod skeleton;
 mod splice;
 mod statement;
 mod survey;

@@ -30,6 +30,12 @@ pub(super) fn name_end(text: &str, start: usize) -> Option<usize> {
     Some(end)
 }
 
+/// Where the second part of a dotted name begins.
+pub(super) fn after_first(text: &str, start: usize) -> Option<usize> {
+    let end = identifier_end(text, start)?;
+    text.get(end..)?.starts_with('.').then_some(end + 1)
+}
+
 fn identifier_end(text: &str, start: usize) -> Option<usize> {
     let rest = text.get(start..)?;
     if let Some(quoted) = rest.strip_prefix('"') {

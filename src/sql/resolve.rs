@@ -7,76 +7,77 @@
 //! touched. Where a name could mean either of two columns, both count.
 
 mod from;
-mod lines;
 mod outputs;
+mod places;
 mod references;
 mod scope;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
 
-use sqlparser::ast::{Ident, Visit};
+use sqlparser::ast::Visit;
 use sqlparser::dialect::PostgreSqlDialect;
 use sqlparser::parser::{Parser, ParserError};
 
-use lines::Lines;
+use places::Places;
+pub(super) use places::Text;
 use scope::Scope;
+pub(super) use scope::{Column, Row};
 
-/// What the catalog knows of a relation named at some byte: the columns this
-/// caller can name, in order.
-pub(super) type Known<'k> = HashMap<usize, &'k [String]>;
+/// What the catalog knows of a relation named at some byte of the statement: the
+/// columns this caller can name, in order.
+pub(super) type Known = HashMap<usize, Rc<Row>>;
 
-/// What sqlparser's tree says of a statement.
+/// What sqlparser's tree says of a statement. Places are bytes of the statement.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
-    /// Where relations are named: first byte, end, and whether the name means a
-    /// common table expression.
-    pub(super) relations: BTreeSet<(usize, usize, bool)>,
+    /// Where relations are named, and whether the name means a common table
+    /// expression.
+    pub(super) relations: BTreeSet<(usize, bool)>,
     /// Where columns and whole rows are referred to.
     pub(super) columns: BTreeSet<usize>,
     /// Columns used, by the relation's first byte.
-    pub(super) uses: BTreeMap<usize, BTreeSet<String>>,
-    /// `schema.relation.column`: first byte, the byte after `schema.`, and the
-    /// relation's first byte.
-    pub(super) long: Vec<(usize, usize, usize)>,
+    pub(super) uses: BTreeMap<usize, BTreeSet<Arc<str>>>,
+    /// `schema.relation.column`: first byte, and the relation's first byte.
+    pub(super) long: Vec<(usize, usize)>,
     /// References to a column of a relation named in the same SELECT, and to
     /// nothing else.
     pub(super) bound: super::pushdown::Bound,
     /// A reference could not be told: whatever it means must be there.
     pub(super) uncertain: bool,
+    /// What an item of FROM has for columns was not known where it mattered:
+    /// another reading may tell more.
+    pub(super) vague: bool,
     /// References that certainly mean a column, so never a function in
     /// attribute notation.
     pub(super) certain: BTreeSet<usize>,
 }
 
 impl Reading {
-    /// The same, for a text in which the statement begins at byte `by`.
-    pub(super) fn shifted(self, by: usize) -> Self {
-        Self {
-            relations: self
-                .relations
-                .into_iter()
-                .map(|(start, end, cte)| (start + by, end + by, cte))
-                .collect(),
-            columns: self.columns.into_iter().map(|at| at + by).collect(),
-            uses: self
-                .uses
-                .into_iter()
-                .map(|(at, names)| (at + by, names))
-                .collect(),
-            long: self
-                .long
-                .into_iter()
-                .map(|(start, after, site)| (start + by, after + by, site + by))
-                .collect(),
-            bound: self
-                .bound
-                .into_iter()
-                .map(|(at, (site, name))| (at + by, (site + by, name)))
-                .collect(),
-            uncertain: self.uncertain,
-            certain: self.certain.into_iter().map(|at| at + by).collect(),
+    /// Notes that the columns of that visible name are used; whether there are any.
+    fn touch(&mut self, row: &Row, name: &str) -> bool {
+        let mut any = false;
+        for column in &row.columns {
+            if column.name.as_deref() == Some(name) {
+                any = true;
+                self.touch_stored(column);
+            }
+        }
+        any
+    }
+
+    fn touch_all(&mut self, row: &Row) {
+        row.columns
+            .iter()
+            .for_each(|column| self.touch_stored(column));
+    }
+
+    fn touch_stored(&mut self, column: &Column) {
+        if let Some((site, stored)) = &column.of {
+            self.uses.entry(*site).or_default().insert(stored.clone());
         }
     }
 }
@@ -94,21 +95,23 @@ pub(super) enum Unread {
 const DEPTH: usize = 1000;
 
 /// Reads one canonical statement.
-pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Reading, Unread> {
+pub(super) fn read(text: Text<'_>, known: &Known) -> Result<Reading, Unread> {
     let statements = Parser::new(&PostgreSqlDialect {})
         .with_recursion_limit(DEPTH)
-        .try_with_sql(text)?
+        .try_with_sql(text.text())?
         .parse_statements()?;
     let [statement] = statements.as_slice() else {
         return Err(Unread::Construct("more than one statement"));
     };
     let mut reader = Reader {
-        lines: Lines::new(text),
+        places: Places::new(text),
         known,
         scopes: Vec::new(),
+        rows: HashMap::new(),
         found: Reading::default(),
-        output_names: BTreeSet::new(),
+        outputs: BTreeSet::new(),
         function: None,
+        targets: Vec::new(),
     };
     match statement.visit(&mut reader) {
         ControlFlow::Continue(()) => Ok(reader.found),
@@ -117,14 +120,19 @@ pub(super) fn read(text: &str, known: &Known<'_>) -> Result<Reading, Unread> {
 }
 
 struct Reader<'r> {
-    lines: Lines,
-    known: &'r Known<'r>,
+    places: Places<'r>,
+    known: &'r Known,
     scopes: Vec<Scope>,
+    /// What queries return, by their addresses in the tree.
+    rows: HashMap<usize, Rc<Row>>,
     found: Reading,
-    /// Bytes of ORDER BY names that mean an output column.
-    output_names: BTreeSet<usize>,
-    /// The name of a function in FROM, which the visitor reports as a relation.
+    /// Bytes of names that mean an output column.
+    outputs: BTreeSet<usize>,
+    /// The address of a name in FROM that is a function's.
     function: Option<usize>,
+    /// The addresses of names that are written to, which are never those of common
+    /// table expressions (`setTargetTable`).
+    targets: Vec<usize>,
 }
 
 type Flow = ControlFlow<Unread>;
@@ -133,12 +141,9 @@ fn stop(what: &'static str) -> Flow {
     ControlFlow::Break(Unread::Construct(what))
 }
 
-impl Reader<'_> {
-    fn start(&self, ident: &Ident) -> Option<usize> {
-        self.lines.byte(ident.span.start)
-    }
-
-    fn end(&self, ident: &Ident) -> Option<usize> {
-        self.lines.byte(ident.span.end)
+fn flow(result: Result<(), Unread>) -> Flow {
+    match result {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(unread) => ControlFlow::Break(unread),
     }
 }

@@ -9,6 +9,7 @@
 //! client's operators on them: `LIKE '%x\'` raises there for a value with an x.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::catalog::{Column, Relation, TypeClass};
 use crate::policy::{ColumnAccess, RelationAccess, Treatment};
@@ -30,7 +31,7 @@ pub(super) struct Wants<'w> {
     pub(super) inside: &'w [String],
     /// The columns that the statement uses, if that is certain; of the others only
     /// name and type matter, so their masks are left out.
-    pub(super) used: Option<&'w BTreeSet<String>>,
+    pub(super) used: Option<&'w BTreeSet<Arc<str>>>,
 }
 
 /// The canonical text of a scan: a SELECT, without parentheses.

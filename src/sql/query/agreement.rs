@@ -1,79 +1,84 @@
 //! sqlparser's reading of a statement, if it agrees with Postgres's.
 //!
+//! It reads the canonical text. Where it cannot, or sees other names there than
+//! Postgres's grammar does, or cannot tell what they mean, it reads the statement's
+//! skeleton, the normal form on which both agree.
+//!
 //! Knows nothing about policy, but for the columns that a caller can name.
 //! Invariant: a reading that comes from here names the relations that Postgres's
 //! grammar names, at the same bytes, and no column reference is missing from it.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+use pg_raw_parse::Node;
 
 use super::reach::{Reached, Standing};
 use super::touched::touched;
 use crate::policy::Treatment;
 use crate::sql::canonical::{Canonical, is_query};
 use crate::sql::printer;
-use crate::sql::resolve::{self, Reading};
+use crate::sql::resolve::{self, Column, Known, Reading, Row, Text};
+use crate::sql::skeleton::Skeleton;
 use crate::sql::survey::Survey;
 use crate::sql::{Denial, Reason};
 
 /// sqlparser's reading, if it agrees with Postgres's about what stands where.
 pub(super) fn read(
     canonical: &Canonical,
-    query: pg_raw_parse::Node<'_>,
+    query: Node<'_>,
     surveyed: &Survey,
     reached: &[Reached],
 ) -> Result<Reading, String> {
-    let inner = match is_query(canonical.node()) {
-        true => Cow::Borrowed(canonical.text.as_str()),
-        false => Cow::Owned(printer::text(query).map_err(|why| why.to_string())?),
+    let known = known(reached);
+    let agreed = |text: Text<'_>| {
+        let reading = resolve::read(text, &known).map_err(|unread| unread.to_string())?;
+        agree(reading, surveyed)
     };
-    let inner = &*inner;
-    let shift = shift(&canonical.text, inner).ok_or("the query inside could not be located")?;
-    let names: Vec<(usize, Vec<String>)> = reached
-        .iter()
-        // A temporary table's columns are not known.
-        .filter(|one| one.relation.oid != 0)
-        .filter_map(|one| Some((one.site.start.checked_sub(shift)?, visible(one))))
-        .collect();
-    let known: HashMap<usize, &[String]> = names
-        .iter()
-        .map(|(start, columns)| (*start, columns.as_slice()))
-        .collect();
-    let reading = resolve::read(inner, &known).map_err(|unread| unread.to_string())?;
+    let plain =
+        inner(canonical, query).and_then(|(text, start)| agreed(Text::Canonical(&text, start)));
+    if let Ok(reading) = &plain
+        && !(reading.uncertain || reading.vague)
+    {
+        return plain;
+    }
+    let skeleton = Skeleton::of(query).map_err(|unknown| unknown.to_string());
+    skeleton
+        .and_then(|skeleton| agreed(Text::Skeleton(&skeleton)))
+        .or_else(|why| plain.map_err(|_| why))
+}
 
-    let theirs: BTreeSet<(usize, bool)> = surveyed
-        .relations
-        .iter()
-        .filter_map(|site| Some((site.start.checked_sub(shift)?, site.cte)))
-        .collect();
-    let ours: BTreeSet<(usize, bool)> = reading
-        .relations
-        .iter()
-        .map(|(start, _, cte)| (*start, *cte))
-        .collect();
-    if ours != theirs {
+fn agree(reading: Reading, surveyed: &Survey) -> Result<Reading, String> {
+    let sites = surveyed.relations.iter();
+    let theirs: BTreeSet<(usize, bool)> = sites.map(|site| (site.start, site.cte)).collect();
+    if reading.relations != theirs {
         return Err("the two parsers see relations at different places".into());
     }
-    if let Some(site) = surveyed.columns.iter().find(|site| {
-        !site
-            .start
-            .checked_sub(shift)
-            .is_some_and(|start| reading.columns.contains(&start))
-    }) {
-        return Err(format!(
+    let mut columns = surveyed.columns.iter();
+    match columns.find(|site| !reading.columns.contains(&site.start)) {
+        None => Ok(reading),
+        Some(site) => Err(format!(
             "the two parsers differ about `{}`",
             site.parts.join(".")
-        ));
+        )),
     }
-    Ok(reading.shifted(shift))
+}
+
+/// The canonical text of the query that a statement is or wraps, and where it
+/// begins.
+fn inner<'c>(canonical: &'c Canonical, query: Node<'_>) -> Result<(Cow<'c, str>, usize), String> {
+    if is_query(canonical.node()) {
+        return Ok((Cow::Borrowed(&canonical.text), 0));
+    }
+    let text = printer::text(query).map_err(|why| why.to_string())?;
+    let start = start(&canonical.text, &text).ok_or("the query inside could not be located")?;
+    Ok((Cow::Owned(text), start))
 }
 
 /// Where the text of a wrapped query begins: `COPY (` is followed by it, and
 /// every other wrapper ends in it.
-fn shift(outer: &str, inner: &str) -> Option<usize> {
-    if outer == inner {
-        return Some(0);
-    }
+fn start(outer: &str, inner: &str) -> Option<usize> {
     const COPY: &str = "COPY (";
     if outer
         .strip_prefix(COPY)
@@ -87,22 +92,30 @@ fn shift(outer: &str, inner: &str) -> Option<usize> {
     outer.ends_with(inner).then(|| outer.len() - inner.len())
 }
 
-/// The columns this caller can name, in order.
-fn visible(reached: &Reached) -> Vec<String> {
-    let hidden = |at: usize| {
-        reached
-            .access
-            .as_ref()
-            .and_then(|access| access.columns.get(at))
-            .is_some_and(|column| matches!(column.treatment, Treatment::Hide))
+/// The columns this caller can name, by relation. Those of a temporary table are
+/// not known.
+fn known(reached: &[Reached]) -> Known {
+    let stored = reached.iter().filter(|one| one.relation.oid != 0);
+    let row = |one: &Reached| {
+        let accesses = one.access.as_ref().map(|access| access.columns.as_slice());
+        let hidden = |at: usize| {
+            let access = accesses.and_then(|columns| columns.get(at));
+            access.is_some_and(|column| matches!(column.treatment, Treatment::Hide))
+        };
+        let columns = one.relation.columns.iter().enumerate();
+        let seen = columns
+            .filter(|(at, _)| !hidden(*at))
+            .map(|(_, column)| Column {
+                name: Some(column.name.clone()),
+                of: Some((one.site.start, column.name.clone())),
+            });
+        Row {
+            columns: seen.collect(),
+            open: false,
+        }
     };
-    reached
-        .relation
-        .columns
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| !hidden(*at))
-        .map(|(_, column)| column.name.to_string())
+    stored
+        .map(|one| (one.site.start, Rc::new(row(one))))
         .collect()
 }
 

@@ -6,7 +6,7 @@
 use super::reach::{Reached, Standing};
 use super::screen::attributes;
 use crate::sql::canonical::Canonical;
-use crate::sql::names::{name_end, qualified, quote};
+use crate::sql::names::{after_first, name_end, qualified, quote};
 use crate::sql::resolve::Reading;
 use crate::sql::splice::Edit;
 use crate::sql::survey::Survey;
@@ -29,7 +29,7 @@ pub(super) fn edits(
     for one in reached {
         let start = one.site.start;
         let end = name_end(&canonical.text, start).ok_or_else(lost)?;
-        if reading.is_some_and(|reading| !reading.relations.contains(&(start, end, false))) {
+        if reading.is_some_and(|reading| !reading.relations.contains(&(start, false))) {
             return Err(lost());
         }
         let text = match &one.standing {
@@ -67,14 +67,14 @@ pub(super) fn edits(
         }
     }
     attributes(surveyed, reading, context)?;
-    for (start, after, site) in reading.iter().flat_map(|reading| &reading.long) {
+    for (start, site) in reading.iter().flat_map(|reading| &reading.long) {
         let scanned = reached
             .iter()
             .any(|one| one.site.start == *site && matches!(one.standing, Standing::Scan(_)));
         if scanned {
             edits.push(Edit {
                 start: *start,
-                end: *after,
+                end: after_first(&canonical.text, *start).ok_or_else(lost)?,
                 text: String::new(),
             });
         }

@@ -1,80 +1,83 @@
 //! FROM: its items as names see them, and the columns that its joins compare.
 //!
-//! Invariant: an item that Postgres does not have stops the reading.
+//! Invariants: an item that Postgres does not have stops the reading; a column
+//! that a join compares is used.
 
-use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
 
 use sqlparser::ast::{
     Ident, Join, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor, TableWithJoins,
 };
 
-use super::scope::{Item, opaque, renamed, same};
-use super::{Flow, Reader, Unread, stop};
+use super::scope::{Column, Item, Row, renamed};
+use super::{Reader, Unread};
 use crate::sql::canonical::ONLY_MARK;
+use crate::sql::skeleton::USING_ALIAS;
 
 impl Reader<'_> {
-    pub(super) fn items(&self, from: &[TableWithJoins], depth: usize) -> Result<Vec<Item>, Unread> {
+    /// What names can mean in the scope of a FROM.
+    pub(super) fn items(&mut self, from: &[TableWithJoins]) -> Result<Vec<Item>, Unread> {
         let mut items = Vec::new();
         for table in from {
-            self.factor(&table.relation, depth, &mut items)?;
-            for join in &table.joins {
-                self.factor(&join.relation, depth, &mut items)?;
-            }
+            self.table_items(table, &mut items)?;
         }
         Ok(items)
     }
 
-    pub(super) fn factor(
-        &self,
-        factor: &TableFactor,
-        depth: usize,
-        items: &mut Vec<Item>,
-    ) -> Result<(), Unread> {
+    fn table_items(&mut self, table: &TableWithJoins, items: &mut Vec<Item>) -> Result<(), Unread> {
+        self.factor_items(&table.relation, items)?;
+        for join in &table.joins {
+            self.factor_items(&join.relation, items)?;
+            let (names, alias) = self.using(join)?;
+            if let Some(alias) = alias {
+                items.push(Item::aside(&alias, Row::computed(names)));
+            }
+        }
+        Ok(())
+    }
+
+    fn factor_items(&mut self, factor: &TableFactor, items: &mut Vec<Item>) -> Result<(), Unread> {
         match factor {
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => self.table_items(table_with_joins, items)?,
+            other => items.push(self.item(other)?),
+        }
+        Ok(())
+    }
+
+    /// An item of FROM that has one name.
+    pub(super) fn item(&mut self, factor: &TableFactor) -> Result<Item, Unread> {
+        Ok(match factor {
             TableFactor::Table {
                 name,
                 alias,
                 args: None,
                 ..
-            } => {
-                items.push(self.relation_item(name, alias.as_ref())?);
-            }
-            TableFactor::Table {
-                name,
-                alias,
-                args: Some(_),
-                ..
-            }
-            | TableFactor::Function { name, alias, .. } => {
+            } => self.relation(name, alias.as_ref())?,
+            TableFactor::Table { name, alias, .. } | TableFactor::Function { name, alias, .. } => {
                 let last = name.0.last().and_then(|part| part.as_ident());
-                items.push(opaque(
-                    alias.as_ref(),
-                    last.map_or("", |ident| &ident.value),
-                ));
+                self.opaque(alias.as_ref(), last.map_or("", |ident| &ident.value))
             }
             TableFactor::Derived {
                 subquery, alias, ..
             } => {
-                let names = if depth > 8 {
-                    None
-                } else {
-                    self.outputs(subquery, depth + 1)
-                };
-                items.push(renamed(alias.as_ref(), "", None, None, names.map(same)));
+                let row = self.query_row(subquery)?;
+                Item::derived(alias.as_ref(), "", row)
             }
-            TableFactor::UNNEST { alias, .. } => items.push(opaque(alias.as_ref(), "unnest")),
+            TableFactor::UNNEST { alias, .. } => self.opaque(alias.as_ref(), "unnest"),
             TableFactor::TableFunction { alias, .. }
             | TableFactor::JsonTable { alias, .. }
-            | TableFactor::XmlTable { alias, .. } => items.push(opaque(alias.as_ref(), "")),
+            | TableFactor::XmlTable { alias, .. } => self.opaque(alias.as_ref(), ""),
             TableFactor::NestedJoin {
                 table_with_joins,
                 alias,
             } => {
-                items.extend(self.items(std::slice::from_ref(table_with_joins), depth + 1)?);
-                if alias.is_some() {
-                    items.push(opaque(alias.as_ref(), ""));
-                }
+                // Its columns are named through the alias alone.
+                let row = self.table_row(table_with_joins)?;
+                Item::derived(alias.as_ref(), "", Rc::new(row))
             }
             TableFactor::OpenJsonTable { .. }
             | TableFactor::Pivot { .. }
@@ -86,11 +89,20 @@ impl Reader<'_> {
                     "an item in FROM that Postgres does not have",
                 ));
             }
-        }
-        Ok(())
+        })
     }
 
-    pub(super) fn relation_item(
+    fn opaque(&self, alias: Option<&TableAlias>, name: &str) -> Item {
+        Item {
+            refname: alias.map_or(name, |alias| &alias.name.value).into(),
+            schema: None,
+            site: None,
+            row: Rc::new(self.told(alias, name)),
+            aside: false,
+        }
+    }
+
+    pub(super) fn relation(
         &self,
         name: &ObjectName,
         alias: Option<&TableAlias>,
@@ -100,14 +112,14 @@ impl Reader<'_> {
             return Err(Unread::Construct("a relation without a name"));
         };
         if let [only] = idents.as_slice()
-            && let Some(columns) = self.cte(&only.value)
+            && !self.is_target(name)
+            && let Some(row) = self.cte(&only.value)
         {
-            return Ok(renamed(alias, &last.value, None, None, columns.map(same)));
+            return Ok(Item::derived(alias, &last.value, row));
         }
-        let site = self
-            .start(first)
-            .ok_or(Unread::Construct("a name without a place"))?;
-        let columns = self.known.get(&site).map(|columns| same(columns.to_vec()));
+        let site = self.places.start(first);
+        let site = site.ok_or(Unread::Construct("a name without a place"))?;
+        let row = self.known.get(&site).cloned();
         let schema = match idents.as_slice() {
             [schema, _] if alias.is_none() => {
                 let bare = schema.value.strip_prefix(ONLY_MARK);
@@ -115,86 +127,146 @@ impl Reader<'_> {
             }
             _ => None,
         };
-        Ok(renamed(alias, &last.value, schema, Some(site), columns))
+        Ok(Item {
+            refname: alias
+                .map_or(&last.value, |alias| &alias.name.value)
+                .as_str()
+                .into(),
+            schema,
+            site: Some(site),
+            row: renamed(alias, row.unwrap_or_else(|| Rc::new(Row::unknown()))),
+            aside: false,
+        })
     }
 
-    pub(super) fn joins(&mut self, from: &[TableWithJoins]) -> Flow {
-        for table in from {
-            let mut left = Vec::new();
-            if let Err(unread) = self.factor(&table.relation, 0, &mut left) {
-                return ControlFlow::Break(unread);
-            }
-            self.nested(&table.relation)?;
-            for join in &table.joins {
-                self.nested(&join.relation)?;
-                let mut right = Vec::new();
-                if let Err(unread) = self.factor(&join.relation, 0, &mut right) {
-                    return ControlFlow::Break(unread);
-                }
-                self.join(join, &left, &right)?;
-                left.extend(right);
-            }
+    pub(super) fn is_target(&self, name: &ObjectName) -> bool {
+        self.targets.contains(&std::ptr::from_ref(name).addr())
+    }
+
+    /// The columns of one element of FROM, as `*` shows them. What its joins
+    /// compare is touched.
+    pub(super) fn table_row(&mut self, table: &TableWithJoins) -> Result<Row, Unread> {
+        let mut row = self.factor_row(&table.relation)?;
+        for join in &table.joins {
+            let right = self.factor_row(&join.relation)?;
+            row = self.joined(join, row, right)?;
         }
-        ControlFlow::Continue(())
+        Ok(row)
     }
 
-    fn nested(&mut self, factor: &TableFactor) -> Flow {
-        let TableFactor::NestedJoin {
-            table_with_joins,
-            alias,
-        } = factor
-        else {
-            return ControlFlow::Continue(());
-        };
-        let inner = std::slice::from_ref(&**table_with_joins);
-        if alias.is_some() {
-            // Its columns are named through the alias, in an order of its own.
-            match self.items(inner, 0) {
-                Ok(items) => items.iter().for_each(|item| self.touch_all(item)),
-                Err(unread) => return ControlFlow::Break(unread),
-            }
+    fn factor_row(&mut self, factor: &TableFactor) -> Result<Row, Unread> {
+        match factor {
+            TableFactor::NestedJoin {
+                table_with_joins,
+                alias: None,
+            } => self.table_row(table_with_joins),
+            other => Ok(Row::clone(&self.item(other)?.row)),
         }
-        self.joins(inner)
     }
 
-    fn join(&mut self, join: &Join, left: &[Item], right: &[Item]) -> Flow {
-        let constraint = match &join.join_operator {
-            JoinOperator::Join(constraint)
-            | JoinOperator::Inner(constraint)
-            | JoinOperator::Left(constraint)
-            | JoinOperator::LeftOuter(constraint)
-            | JoinOperator::Right(constraint)
-            | JoinOperator::RightOuter(constraint)
-            | JoinOperator::FullOuter(constraint)
-            | JoinOperator::CrossJoin(constraint) => constraint,
-            _ => return stop("a join that Postgres does not have"),
-        };
-        let names: Vec<String> = match constraint {
-            JoinConstraint::On(_) | JoinConstraint::None => Vec::new(),
-            JoinConstraint::Using(columns) => columns
-                .iter()
-                .filter_map(|name| name.0.last()?.as_ident().map(|ident| ident.value.clone()))
+    /// USING and NATURAL merge columns, which come first.
+    fn joined(&mut self, join: &Join, left: Row, right: Row) -> Result<Row, Unread> {
+        let natural = matches!(constraint(join)?, JoinConstraint::Natural);
+        let names: Vec<Arc<str>> = match natural {
+            true => left
+                .names()
+                .filter(|name| right.has(name))
+                .cloned()
                 .collect(),
-            JoinConstraint::Natural => {
-                let named = |items: &[Item]| -> BTreeSet<String> {
-                    let columns = items.iter().filter_map(|item| item.columns.as_ref());
-                    columns.flatten().map(|(name, _)| name.clone()).collect()
-                };
-                named(left).intersection(&named(right)).cloned().collect()
-            }
+            false => self.using(join)?.0,
         };
-        let all = || left.iter().chain(right);
         for name in &names {
-            for item in all() {
-                self.touch(item, name);
+            self.found.touch(&left, name);
+            self.found.touch(&right, name);
+        }
+        if natural {
+            // What is not known of one side may be any column of the other.
+            for (one, other) in [(&left, &right), (&right, &left)] {
+                if one.open {
+                    self.found.touch_all(other);
+                    self.found.uncertain = true;
+                    self.found.vague = true;
+                }
             }
         }
-        if matches!(constraint, JoinConstraint::Natural) && all().any(|item| item.columns.is_none())
+        let merged = |column: &Column| {
+            let name = column.name.as_deref();
+            name.is_some_and(|name| names.iter().any(|merged| **merged == *name))
+        };
+        let rest = left.columns.iter().chain(&right.columns);
+        let rest = rest.filter(|column| !merged(column)).cloned();
+        Ok(Row {
+            open: left.open || right.open,
+            columns: Row::computed(names.iter().cloned())
+                .columns
+                .into_iter()
+                .chain(rest)
+                .collect(),
+        })
+    }
+
+    /// The columns of USING, and what the join calls them.
+    fn using(&self, join: &Join) -> Result<(Vec<Arc<str>>, Option<String>), Unread> {
+        let JoinConstraint::Using(columns) = constraint(join)? else {
+            return Ok((Vec::new(), None));
+        };
+        let (mut names, mut alias) = (Vec::with_capacity(columns.len()), None);
+        for column in columns {
+            let last = column.0.last().and_then(|part| part.as_ident());
+            let name = last.map_or("", |ident| &ident.value);
+            match name
+                .strip_prefix(USING_ALIAS)
+                .filter(|_| self.places.marked())
+            {
+                Some(marked) => alias = Some(marked.to_owned()),
+                None => names.push(name.into()),
+            }
+        }
+        Ok((names, alias))
+    }
+
+    /// Touches what joins compare by name, anywhere in a FROM.
+    pub(super) fn joins(&mut self, from: &[TableWithJoins]) -> Result<(), Unread> {
+        for table in from {
+            if merges(table)? {
+                self.table_row(table)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether any join of an element of FROM compares columns by their names.
+fn merges(table: &TableWithJoins) -> Result<bool, Unread> {
+    let factors =
+        std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation));
+    for factor in factors {
+        if let TableFactor::NestedJoin {
+            table_with_joins, ..
+        } = factor
+            && merges(table_with_joins)?
         {
-            for item in all() {
-                self.touch_all(item);
-            }
+            return Ok(true);
         }
-        ControlFlow::Continue(())
+    }
+    for join in &table.joins {
+        if let JoinConstraint::Using(_) | JoinConstraint::Natural = constraint(join)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn constraint(join: &Join) -> Result<&JoinConstraint, Unread> {
+    match &join.join_operator {
+        JoinOperator::Join(constraint)
+        | JoinOperator::Inner(constraint)
+        | JoinOperator::Left(constraint)
+        | JoinOperator::LeftOuter(constraint)
+        | JoinOperator::Right(constraint)
+        | JoinOperator::RightOuter(constraint)
+        | JoinOperator::FullOuter(constraint)
+        | JoinOperator::CrossJoin(constraint) => Ok(constraint),
+        _ => Err(Unread::Construct("a join that Postgres does not have")),
     }
 }

@@ -1,69 +1,147 @@
-//! The names of a query's output columns, as far as they can be told without
-//! types.
+//! The columns that a query returns, as far as they can be told without types.
 //!
-//! Invariant: a name that may differ from what Postgres would give is no name:
-//! then the columns are not known.
+//! Invariant: a column whose name may differ from the one that Postgres would give
+//! has no name.
 
-use sqlparser::ast::{Expr, Query, Select, SelectItem, SetExpr};
+use std::rc::Rc;
+use std::sync::Arc;
 
-use super::Reader;
+use sqlparser::ast::{
+    Expr, OutputClause, Query, Select, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    Statement,
+};
+
+use super::scope::{Column, Row, Scope};
+use super::{Reader, Unread};
 
 impl Reader<'_> {
-    /// The output names of a query, if they can be told without types.
-    pub(super) fn outputs(&self, query: &Query, depth: usize) -> Option<Vec<String>> {
-        self.set_outputs(&query.body, depth)
+    /// The columns that a query returns.
+    pub(super) fn query_row(&mut self, query: &Query) -> Result<Rc<Row>, Unread> {
+        let address = std::ptr::from_ref(query).addr();
+        if let Some(row) = self.rows.get(&address) {
+            return Ok(row.clone());
+        }
+        self.scopes.push(Scope::default());
+        let declared = query
+            .with
+            .as_ref()
+            .map_or(Ok(()), |with| self.declare(with));
+        let row = declared.and_then(|()| self.body_row(&query.body));
+        self.scopes.pop();
+        let row = Rc::new(row?);
+        self.rows.insert(address, row.clone());
+        Ok(row)
     }
 
-    fn set_outputs(&self, body: &SetExpr, depth: usize) -> Option<Vec<String>> {
-        if depth > 8 {
-            return None;
+    /// Set operations take their names from the leftmost.
+    pub(super) fn body_row(&mut self, body: &SetExpr) -> Result<Row, Unread> {
+        let mut body = body;
+        while let SetExpr::SetOperation { left, .. } = body {
+            body = left;
         }
         match body {
-            SetExpr::Select(select) => self.select_outputs(select, depth),
-            SetExpr::Query(query) => self.outputs(query, depth + 1),
-            SetExpr::SetOperation { left, .. } => self.set_outputs(left, depth + 1),
+            SetExpr::Select(select) => self.select_row(select),
+            SetExpr::Query(query) => Ok(Row::clone(&*self.query_row(query)?)),
             SetExpr::Values(values) => {
-                let width = values.rows.first()?.content.len();
-                Some((1..=width).map(|at| format!("column{at}")).collect())
+                let width = values.rows.first().map_or(0, |row| row.content.len());
+                Ok(Row::computed(
+                    (1..=width).map(|at| format!("column{at}").into()),
+                ))
             }
-            SetExpr::Insert(_)
-            | SetExpr::Update(_)
-            | SetExpr::Delete(_)
-            | SetExpr::Merge(_)
-            | SetExpr::Table(_) => None,
+            SetExpr::Insert(statement)
+            | SetExpr::Update(statement)
+            | SetExpr::Delete(statement)
+            | SetExpr::Merge(statement) => Ok(returned(statement)),
+            SetExpr::SetOperation { .. } | SetExpr::Table(_) => Ok(Row::unknown()),
         }
     }
 
-    fn select_outputs(&self, select: &Select, depth: usize) -> Option<Vec<String>> {
-        let mut names = Vec::new();
+    fn select_row(&mut self, select: &Select) -> Result<Row, Unread> {
+        let mut row = Row::default();
         for item in &select.projection {
             match item {
-                SelectItem::ExprWithAlias { alias, .. } => names.push(alias.value.clone()),
-                SelectItem::UnnamedExpr(expr) => names.push(output_name(expr)?),
+                SelectItem::ExprWithAlias { .. } | SelectItem::UnnamedExpr(_) => {
+                    let name = named(item);
+                    row.open |= name.is_none();
+                    row.columns.push(Column::computed(name));
+                }
                 SelectItem::Wildcard(_) => {
-                    for item in self.items(&select.from, depth + 1).ok()? {
-                        names.extend(item.columns?.into_iter().map(|(name, _)| name));
+                    for table in &select.from {
+                        let all = self.table_row(table)?;
+                        row.open |= all.open;
+                        let names = all.columns.into_iter().map(|column| column.name);
+                        row.columns.extend(names.map(Column::computed));
                     }
                 }
-                SelectItem::QualifiedWildcard(..) | SelectItem::ExprWithAliases { .. } => {
-                    return None;
+                SelectItem::QualifiedWildcard(
+                    SelectItemQualifiedWildcardKind::ObjectName(name),
+                    _,
+                ) => {
+                    let last = name.0.last().and_then(|part| part.as_ident());
+                    let items = self.items(&select.from)?;
+                    let mut items = items.iter();
+                    match items.find(|item| last.is_some_and(|last| *item.refname == *last.value)) {
+                        Some(item) => {
+                            row.open |= item.row.open;
+                            let names = item.row.columns.iter().map(|column| column.name.clone());
+                            row.columns.extend(names.map(Column::computed));
+                        }
+                        None => row.open = true,
+                    }
                 }
+                SelectItem::QualifiedWildcard(SelectItemQualifiedWildcardKind::Expr(_), _)
+                | SelectItem::ExprWithAliases { .. } => row.open = true,
             }
         }
-        Some(names)
+        Ok(row)
     }
 }
 
-/// The name Postgres gives an output column without an alias (FigureColname).
-fn output_name(expr: &Expr) -> Option<String> {
+/// What RETURNING returns; of a star, nothing is told.
+fn returned(statement: &Statement) -> Row {
+    let items = match statement {
+        Statement::Insert(insert) => insert.returning.as_deref(),
+        Statement::Update(update) => update.returning.as_deref(),
+        Statement::Delete(delete) => delete.returning.as_deref(),
+        Statement::Merge(merge) => match &merge.output {
+            Some(OutputClause::Returning { select_items, .. }) => Some(select_items.as_slice()),
+            _ => None,
+        },
+        _ => return Row::unknown(),
+    };
+    let columns: Vec<Column> = items
+        .unwrap_or_default()
+        .iter()
+        .map(|item| Column::computed(named(item)))
+        .collect();
+    Row {
+        open: columns.iter().any(|column| column.name.is_none()),
+        columns,
+    }
+}
+
+/// The name of one output column, if it is one and can be told.
+pub(super) fn named(item: &SelectItem) -> Option<Arc<str>> {
+    match item {
+        SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.as_str().into()),
+        SelectItem::UnnamedExpr(expr) => figure(expr).map(Arc::from),
+        SelectItem::Wildcard(_)
+        | SelectItem::QualifiedWildcard(..)
+        | SelectItem::ExprWithAliases { .. } => None,
+    }
+}
+
+/// The name Postgres gives an output column without an alias (`FigureColname`),
+/// where that is plain from sqlparser's tree.
+fn figure(expr: &Expr) -> Option<&str> {
     match expr {
-        Expr::Identifier(name) => Some(name.value.clone()),
-        Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.clone()),
+        Expr::Identifier(name) => Some(&name.value),
+        Expr::CompoundIdentifier(parts) => parts.last().map(|part| part.value.as_str()),
         Expr::Function(function) => {
             let last = function.name.0.last()?.as_ident()?;
-            Some(last.value.clone())
+            Some(&last.value)
         }
-        Expr::Cast { expr, .. } | Expr::Nested(expr) => output_name(expr),
+        Expr::Cast { expr, .. } | Expr::Nested(expr) => figure(expr),
         _ => None,
     }
 }

@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 
 use sqlparser::ast::Ident;
 
-use super::scope::{Item, Scope};
 use super::{Flow, Reader, stop};
 
 /// Columns that every table has and no scan lists by itself.
@@ -15,14 +14,13 @@ const SYSTEM: &[&str] = &["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
 
 impl Reader<'_> {
     pub(super) fn reference(&mut self, parts: &[Ident]) -> Flow {
-        let Some(start) = parts.first().and_then(|first| self.start(first)) else {
+        let Some(start) = parts.first().and_then(|first| self.places.start(first)) else {
             return stop("a name without a place");
         };
-        if self.output_names.contains(&start) {
-            self.found.columns.insert(start);
+        self.found.columns.insert(start);
+        if self.outputs.contains(&start) {
             return ControlFlow::Continue(());
         }
-        self.found.columns.insert(start);
         self.bind(start, parts);
         match parts {
             [name] => self.bare(&name.value),
@@ -35,14 +33,14 @@ impl Reader<'_> {
             },
             [schema, refname, column] => {
                 match self.dotted(Some(&schema.value), &refname.value, &column.value) {
-                    Some((item, certain)) => {
+                    Some((site, certain)) => {
                         if certain {
                             self.found.certain.insert(start);
                         }
-                        let (Some(site), Some(after)) = (item.site, self.start(refname)) else {
+                        let Some(site) = site else {
                             return stop("a name without a place");
                         };
-                        self.found.long.push((start, after, site));
+                        self.found.long.push((start, site));
                     }
                     None => {
                         self.dotted(None, &schema.value, &refname.value);
@@ -60,67 +58,64 @@ impl Reader<'_> {
     /// an outer scope seems to mean may be hidden from it: then what is further out
     /// counts as well.
     fn bare(&mut self, name: &str) {
-        let mut found = false;
-        for level in (0..self.scopes.len()).rev() {
-            let innermost = level + 1 == self.scopes.len();
-            let items = self
-                .scopes
-                .get(level)
-                .map_or_else(Vec::new, |scope| scope.items.clone());
-            let mut hit = false;
-            for item in &items {
-                hit |= self.touch(item, name);
+        let found = &mut self.found;
+        let (mut hit, mut open) = (false, false);
+        for (level, scope) in self.scopes.iter().rev().enumerate() {
+            let (mut here, mut unknown) = (false, false);
+            for item in scope.items.iter().filter(|item| !item.aside) {
+                here |= found.touch(&item.row, name);
+                unknown |= item.row.open;
             }
-            if !hit && let Some(item) = items.iter().find(|item| item.refname == name) {
-                self.touch_all(item);
-                hit = true;
-            }
-            if hit && innermost {
+            if here && level == 0 {
                 return;
             }
-            found |= hit;
+            hit |= here;
+            open |= unknown && !hit;
         }
-        if found || SYSTEM.contains(&name) {
-            return;
+        found.vague |= open;
+        for scope in self.scopes.iter().rev() {
+            if let Some(item) = scope.items.iter().find(|item| *item.refname == *name) {
+                found.touch_all(&item.row);
+                hit = true;
+                break;
+            }
         }
-        let output = |scope: &Scope| scope.outputs.iter().any(|output| output == name);
-        self.found.uncertain |= !self.scopes.last().is_some_and(output);
+        found.uncertain |= !(hit || open || SYSTEM.contains(&name));
     }
 
-    /// `refname.column` or `refname.*`; whether the column is certainly one.
+    /// `refname.column` or `refname.*`: the relation's first byte, if it is one, and
+    /// whether the column is certainly one.
     fn dotted(
         &mut self,
         schema: Option<&str>,
         refname: &str,
         column: &str,
-    ) -> Option<(Item, bool)> {
-        let named = |item: &&Item| {
-            item.refname == refname && (schema.is_none() || item.schema.as_deref() == schema)
-        };
-        let mut found = None;
-        for level in (0..self.scopes.len()).rev() {
-            let innermost = level + 1 == self.scopes.len();
-            let scope = self.scopes.get(level)?;
-            let Some(item) = scope.items.iter().find(named).cloned() else {
+    ) -> Option<(Option<usize>, bool)> {
+        let found = &mut self.found;
+        let mut outer = None;
+        for (level, scope) in self.scopes.iter().rev().enumerate() {
+            let Some(item) = scope.items.iter().find(|item| {
+                *item.refname == *refname && (schema.is_none() || item.schema.as_deref() == schema)
+            }) else {
                 continue;
             };
             let certain = if column == "*" {
-                self.touch_all(&item);
+                found.touch_all(&item.row);
                 true
             } else {
-                let certain = self.touch(&item, column);
-                if !certain && item.columns.is_some() {
+                let certain = found.touch(&item.row, column);
+                if !certain && !item.row.open {
                     // Attribute notation: a function of the whole row.
-                    self.touch_all(&item);
+                    found.touch_all(&item.row);
                 }
                 certain
             };
-            if innermost {
-                return Some((item, certain));
+            if level == 0 {
+                return Some((item.site, certain));
             }
-            found.get_or_insert((item, false));
+            outer.get_or_insert((item.site, false));
         }
-        found
+        outer
     }
 
     /// Notes what a reference is bound to, if the innermost scope leaves no doubt.
@@ -133,56 +128,43 @@ impl Reader<'_> {
             [refname, column] => (Some(&refname.value), &column.value),
             _ => return,
         };
-        let mut items = scope
+        let mut holders = scope
             .items
             .iter()
-            .filter(|item| refname.is_none_or(|refname| item.refname == *refname));
-        let holds = |item: &Item| {
-            item.columns
-                .as_ref()
-                .is_none_or(|all| all.iter().any(|(name, _)| name == column))
-        };
-        let (Some(item), None) = (
-            items.by_ref().find(|item| holds(item)),
-            items.find(|item| holds(item)),
-        ) else {
+            .filter(|item| match refname {
+                Some(refname) => *item.refname == **refname,
+                None => !item.aside,
+            })
+            .filter(|item| item.row.open || item.row.has(column));
+        let (Some(item), None) = (holders.next(), holders.next()) else {
             return;
         };
-        let stored = item
-            .columns
-            .iter()
-            .flatten()
-            .find(|(name, _)| name == column);
-        if let (Some(site), Some((_, stored))) = (item.site, stored) {
-            self.found.bound.insert(start, (site, stored.clone()));
+        let mut columns = item.row.columns.iter();
+        let is_it = |name: &str| *name == **column;
+        let held = columns.find(|held| held.name.as_deref().is_some_and(is_it));
+        if let Some((site, stored)) = held.and_then(|held| held.of.as_ref())
+            && item.site == Some(*site)
+        {
+            self.found.bound.insert(start, (*site, stored.to_string()));
         }
     }
 
-    pub(super) fn touch(&mut self, item: &Item, visible: &str) -> bool {
-        let stored = item
-            .columns
-            .iter()
-            .flatten()
-            .find(|(name, _)| name == visible)
-            .map(|(_, stored)| stored.clone());
-        if let (Some(stored), Some(site)) = (&stored, item.site) {
-            self.found
-                .uses
-                .entry(site)
-                .or_default()
-                .insert(stored.clone());
-        }
-        stored.is_some()
-    }
-
-    pub(super) fn touch_all(&mut self, item: &Item) {
-        if let Some(site) = item.site {
-            let stored = item
-                .columns
-                .iter()
-                .flatten()
-                .map(|(_, stored)| stored.clone());
-            self.found.uses.entry(site).or_default().extend(stored);
+    /// Notes a bare name that is an output column's: of ORDER BY and DISTINCT ON
+    /// (`first`) before FROM is asked, of GROUP BY where FROM has none of that name.
+    pub(super) fn output(&mut self, name: &Ident, first: bool) {
+        let Some(scope) = self.scopes.last() else {
+            return;
+        };
+        let in_from = || {
+            let mut items = scope.items.iter().filter(|item| !item.aside);
+            items.any(|item| item.row.open || item.row.has(&name.value))
+        };
+        let named = scope.outputs.iter().any(|output| **output == *name.value);
+        if named
+            && (first || !in_from())
+            && let Some(start) = self.places.start(name)
+        {
+            self.outputs.insert(start);
         }
     }
 }

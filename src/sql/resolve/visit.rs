@@ -6,70 +6,73 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Delete, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, ObjectName,
-    OrderBy, OrderByKind, OutputClause, Query, Select, SelectItem, SelectItemQualifiedWildcardKind,
-    Statement, TableFactor, TableObject, UpdateTableFromKind, Visitor,
+    Delete, Distinct, Expr, FromTable, FunctionArg, FunctionArgExpr, FunctionArguments,
+    GroupByExpr, Ident, ObjectName, OrderBy, OrderByKind, OutputClause, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, SetExpr, Statement, TableFactor, TableObject, TableWithJoins,
+    UpdateTableFromKind, Visitor,
 };
 
-use super::scope::Scope;
-use super::{Flow, Reader, Unread, stop};
+use super::outputs::named;
+use super::scope::{Item, Row, Scope};
+use super::{Flow, Reader, Unread, flow, stop};
 
 impl Visitor for Reader<'_> {
     type Break = Unread;
 
     fn pre_visit_statement(&mut self, statement: &Statement) -> Flow {
-        let mut scope = Scope::default();
+        if let Some(name) = target(statement) {
+            self.targets.push(std::ptr::from_ref(name).addr());
+        }
         let items = match statement {
             Statement::Query(_) => return ControlFlow::Continue(()),
             Statement::Insert(insert) => {
                 let TableObject::TableName(name) = &insert.table else {
                     return stop("INSERT into a function");
                 };
-                let alias = insert.table_alias.as_ref().map(|alias| alias.alias.clone());
-                self.relation_item(name, None).map(|mut item| {
+                let alias = insert.table_alias.as_ref();
+                self.relation(name, None).map(|mut item| {
                     if let Some(alias) = alias {
-                        item.refname = alias.value;
+                        item.refname = alias.alias.value.as_str().into();
                     }
                     vec![item]
                 })
             }
             Statement::Update(update) => {
-                let mut from = vec![update.table.clone()];
-                match &update.from {
+                let from = match &update.from {
                     Some(
                         UpdateTableFromKind::BeforeSet(tables)
                         | UpdateTableFromKind::AfterSet(tables),
-                    ) => {
-                        from.extend(tables.iter().cloned());
-                    }
-                    None => {}
-                }
-                self.items(&from, 0)
+                    ) => tables.as_slice(),
+                    None => &[],
+                };
+                self.target_and(std::slice::from_ref(&update.table), from)
             }
             Statement::Delete(Delete { from, using, .. }) => {
                 let (FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables)) = from;
-                let mut all = tables.clone();
-                all.extend(using.iter().flatten().cloned());
-                self.items(&all, 0)
+                self.target_and(tables, using.as_deref().unwrap_or_default())
             }
-            Statement::Merge(merge) => {
-                let mut items = Vec::new();
-                self.factor(&merge.table, 0, &mut items)
-                    .and_then(|()| self.factor(&merge.source, 0, &mut items))
-                    .map(|()| items)
-            }
+            Statement::Merge(merge) => self.item(&merge.table).and_then(|target| {
+                let source = self.item(&merge.source)?;
+                Ok(vec![target, source])
+            }),
             _ => return stop("a statement that is not a query"),
         };
-        match items {
-            Ok(items) => scope.items = items,
+        let mut items = match items {
+            Ok(items) => items,
             Err(unread) => return ControlFlow::Break(unread),
+        };
+        // What is written to is touched as a whole: its row passes by, also under
+        // the names that ON CONFLICT and RETURNING have for it.
+        if let Some(target) = items.first() {
+            self.found.touch_all(&target.row);
+            let row = || Row {
+                open: target.row.open,
+                ..Row::computed(target.row.names().cloned())
+            };
+            let by_turns = ["excluded", "old", "new"].map(|name| Item::aside(name, row()));
+            items.extend(by_turns);
         }
-        let written = scope.items.clone();
-        self.scopes.push(scope);
-        // What is written to is touched as a whole: its row passes by.
-        if let Some(target) = written.first() {
-            self.touch_all(target);
-        }
+        self.scopes.push(Scope::of(items));
         let returning = match statement {
             Statement::Insert(insert) => &insert.returning,
             Statement::Update(update) => &update.returning,
@@ -100,11 +103,13 @@ impl Visitor for Reader<'_> {
             return stop("a clause that Postgres does not have");
         }
         self.enter_body(query, 0);
-        self.scopes.push(Scope::default());
-        if let Some(with) = &query.with {
-            self.declare(with);
+        let mut scope = Scope::default();
+        scope.set = matches!(*query.body, SetExpr::SetOperation { .. });
+        self.scopes.push(scope);
+        match &query.with {
+            Some(with) => flow(self.declare(with)),
+            None => ControlFlow::Continue(()),
         }
-        ControlFlow::Continue(())
     }
 
     fn post_visit_query(&mut self, query: &Query) -> Flow {
@@ -114,23 +119,21 @@ impl Visitor for Reader<'_> {
     }
 
     fn pre_visit_select(&mut self, select: &Select) -> Flow {
-        let items = match self.items(&select.from, 0) {
+        let items = match self.items(&select.from) {
             Ok(items) => items,
             Err(unread) => return ControlFlow::Break(unread),
         };
-        let outputs = select
-            .projection
-            .iter()
-            .filter_map(|item| match item {
-                SelectItem::ExprWithAlias { alias, .. } => Some(alias.value.clone()),
-                _ => None,
-            })
-            .collect();
         if let Some(scope) = self.scopes.last_mut() {
             scope.items = items;
-            scope.outputs = outputs;
+            scope.outputs = select.projection.iter().filter_map(named).collect();
         }
-        self.joins(&select.from)?;
+        if let Some(Distinct::On(all)) = &select.distinct {
+            all.iter().for_each(|expr| self.output_of(expr, true));
+        }
+        if let GroupByExpr::Expressions(all, _) = &select.group_by {
+            all.iter().for_each(|expr| self.output_of(expr, false));
+        }
+        flow(self.joins(&select.from))?;
         self.wildcards(&select.projection)
     }
 
@@ -139,15 +142,14 @@ impl Visitor for Reader<'_> {
         let OrderByKind::Expressions(all) = &order.kind else {
             return stop("ORDER BY ALL");
         };
+        let set = self.scopes.last().is_some_and(|scope| scope.set);
         for order in all {
-            if let Expr::Identifier(name) = &order.expr
-                && self
-                    .scopes
-                    .last()
-                    .is_some_and(|scope| scope.outputs.contains(&name.value))
-                && let Some(start) = self.start(name)
-            {
-                self.output_names.insert(start);
+            match &order.expr {
+                // Of UNION and its kin, nothing else can be named.
+                Expr::Identifier(name) if set => {
+                    self.outputs.extend(self.places.start(name));
+                }
+                expr => self.output_of(expr, true),
             }
         }
         ControlFlow::Continue(())
@@ -161,26 +163,25 @@ impl Visitor for Reader<'_> {
         } = factor
         {
             self.arguments(&arguments.args)?;
-            let first = name.0.first().and_then(|part| part.as_ident());
-            self.function = first.and_then(|first| self.start(first));
+            self.function = Some(std::ptr::from_ref(name).addr());
         }
         ControlFlow::Continue(())
     }
 
     fn pre_visit_relation(&mut self, name: &ObjectName) -> Flow {
-        let idents: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
-        let (Some(first), Some(last)) = (idents.first(), idents.last()) else {
-            return stop("a relation without a name");
-        };
-        let (Some(start), Some(end)) = (self.start(first), self.end(last)) else {
-            return stop("a name without a place");
-        };
-        if self.function == Some(start) {
+        if self.function == Some(std::ptr::from_ref(name).addr()) {
             self.function = None;
             return ControlFlow::Continue(());
         }
-        let cte = idents.len() == 1 && self.cte(&first.value).is_some();
-        self.found.relations.insert((start, end, cte));
+        let Some(first) = name.0.first().and_then(|part| part.as_ident()) else {
+            return stop("a relation without a name");
+        };
+        let Some(start) = self.places.start(first) else {
+            return stop("a name without a place");
+        };
+        let may_be = name.0.len() == 1 && !self.is_target(name);
+        let cte = may_be && self.cte(&first.value).is_some();
+        self.found.relations.insert((start, cte));
         ControlFlow::Continue(())
     }
 
@@ -201,21 +202,40 @@ impl Visitor for Reader<'_> {
 }
 
 impl Reader<'_> {
+    /// The items that an UPDATE or a DELETE names, its target first.
+    fn target_and(
+        &mut self,
+        target: &[TableWithJoins],
+        others: &[TableWithJoins],
+    ) -> Result<Vec<Item>, Unread> {
+        let mut items = self.items(target)?;
+        items.extend(self.items(others)?);
+        self.joins(others)?;
+        Ok(items)
+    }
+
+    fn output_of(&mut self, expr: &Expr, first: bool) {
+        if let Expr::Identifier(name) = expr {
+            self.output(name, first);
+        }
+    }
+
     fn wildcards(&mut self, items: &[SelectItem]) -> Flow {
         for item in items {
             match item {
                 SelectItem::Wildcard(options) => {
-                    let token = self.lines.byte(options.wildcard_token.0.span.start);
+                    let token = self.places.of(options.wildcard_token.0.span.start);
                     let Some(start) = token else {
                         return stop("a star without a place");
                     };
                     self.found.columns.insert(start);
-                    let all = self
+                    let shown = self
                         .scopes
                         .last()
-                        .map_or_else(Vec::new, |scope| scope.items.clone());
-                    for item in &all {
-                        self.touch_all(item);
+                        .into_iter()
+                        .flat_map(|scope| &scope.items);
+                    for item in shown.filter(|item| !item.aside) {
+                        self.found.touch_all(&item.row);
                     }
                 }
                 SelectItem::QualifiedWildcard(
@@ -252,5 +272,26 @@ impl Reader<'_> {
             }
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// The name of the relation that a statement writes to.
+fn target(statement: &Statement) -> Option<&ObjectName> {
+    let factor = match statement {
+        Statement::Insert(insert) => match &insert.table {
+            TableObject::TableName(name) => return Some(name),
+            _ => return None,
+        },
+        Statement::Update(update) => &update.table.relation,
+        Statement::Delete(Delete {
+            from: FromTable::WithFromKeyword(tables) | FromTable::WithoutKeyword(tables),
+            ..
+        }) => &tables.first()?.relation,
+        Statement::Merge(merge) => &merge.table,
+        _ => return None,
+    };
+    match factor {
+        TableFactor::Table { name, .. } => Some(name),
+        _ => None,
     }
 }

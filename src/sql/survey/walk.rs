@@ -60,8 +60,10 @@ impl Walk<'_> {
             }
             for cte in with.ctes() {
                 self.statement(cte.ctequery(), &inner)?;
-                // The walker underneath leaves this clause out.
+                // The walker underneath leaves this clause out: constants, which can
+                // be of any type, and are compared.
                 if let Some(cycle) = cte.cycle_clause() {
+                    self.implied(&["=", "<>"]);
                     self.node(cycle.cycle_mark_value(), &inner, None)?;
                     self.node(cycle.cycle_mark_default(), &inner, None)?;
                 }
@@ -93,6 +95,8 @@ impl Walk<'_> {
         target: Option<i32>,
     ) -> Result<(), Unknown> {
         match self.enter(node, scope, target)? {
+            // The walk does not take nothing for a node.
+            Recurse::Yes if matches!(node, Node::None) => Ok(()),
             Recurse::Yes => self.children(node, scope, target),
             Recurse::No => Ok(()),
         }
@@ -160,6 +164,9 @@ impl Walk<'_> {
                 self.found.fields.extend(fields.map(str::to_owned));
                 Ok(Recurse::Yes)
             }
+            // One subquery stands for all the columns that it sets.
+            Node::MultiAssignRef(one) if one.colno > 1 => Ok(Recurse::No),
+            Node::MultiAssignRef(_) => Ok(Recurse::Yes),
             // A flat list here is a tree as deep as it is long to sqlparser.
             Node::BoolExpr(terms) if terms.args().len() > TERMS => {
                 Err(Unknown(format!("a condition of more than {TERMS} terms")))
@@ -265,7 +272,6 @@ impl Walk<'_> {
             | Node::MergeSupportFunc(_)
             | Node::MergeWhenClause(_)
             | Node::MinMaxExpr(_)
-            | Node::MultiAssignRef(_)
             | Node::NamedArgExpr(_)
             | Node::NullTest(_)
             | Node::OnConflictClause(_)
@@ -325,8 +331,14 @@ impl Walk<'_> {
             [schema, name] => (Some(schema.clone()), name.clone()),
             other => return Err(Unknown(format!("function name `{}`", other.join(".")))),
         };
+        // Syntax that stands for a call, such as AT LOCAL, may have no place: its
+        // name is full already.
+        let start = match schema {
+            Some(_) => offset(call.location).unwrap_or(usize::MAX),
+            None => offset(call.location)?,
+        };
         self.found.functions.push(FunctionSite {
-            start: offset(call.location)?,
+            start,
             schema,
             name,
             argument: argument::first(call),
