@@ -132,7 +132,14 @@ impl Client {
         self.answer()
     }
 
-    fn receive(&mut self) -> Message {
+    /// The connection, of which nothing is left unread.
+    pub fn into_stream(self) -> TcpStream {
+        assert!(self.stream.buffer().is_empty());
+        self.stream.into_inner()
+    }
+
+    /// Reads one message.
+    pub fn receive(&mut self) -> Message {
         let mut header = [0; 5];
         self.stream.read_exact(&mut header).expect("an answer");
         let length = u32::from_be_bytes(header[1..].try_into().unwrap());
@@ -158,7 +165,8 @@ pub fn show(answer: &[Message]) -> String {
         .collect()
 }
 
-fn frame(tag: u8, body: &[&[u8]]) -> Vec<u8> {
+/// A message, its body in pieces.
+pub fn frame(tag: u8, body: &[&[u8]]) -> Vec<u8> {
     let body = body.concat();
     let mut out = vec![tag];
     out.extend_from_slice(&(body.len() as u32 + 4).to_be_bytes());

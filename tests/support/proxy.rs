@@ -77,6 +77,11 @@ impl Proxy {
         Client::connect(self.address, caller, PASSWORD, DATASET)
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// What it has recorded.
     pub fn records(&self) -> String {
         fs::read_to_string(self.directory.path().join("records.jsonl")).unwrap()

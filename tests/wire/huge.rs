@@ -1,0 +1,109 @@
+//! Values as large as Postgres takes, up and down, in constant memory.
+//!
+//! `PGVEIL_TEST_HUGE=1000000000 cargo test --test wire huge` makes them that large;
+//! Postgres takes some four times as much for each.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+use super::support::client::frame;
+use super::{proxy, server};
+
+/// What the proxy may take for it, in MiB: far less than the value, and no more
+/// whatever its size.
+const GROWTH: u64 = 24;
+
+fn size() -> usize {
+    std::env::var("PGVEIL_TEST_HUGE").map_or(64_000_000, |size| size.parse().unwrap())
+}
+
+/// The most memory the proxy has had resident, in MiB.
+fn peak(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", process)).unwrap();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .unwrap();
+    let kib: u64 = line.split_whitespace().next().unwrap().parse().unwrap();
+    kib >> 10
+}
+
+/// Reads up to ReadyForQuery and throws it away; says how much it was.
+fn drained(stream: &mut TcpStream) -> (usize, Vec<u8>) {
+    let (mut total, mut last) = (0, Vec::new());
+    let mut buffer = vec![0; 1 << 18];
+    while !last.ends_with(b"Z\0\0\0\x05I") {
+        let read = stream.read(&mut buffer).unwrap();
+        assert!(read > 0, "{}", last.escape_ascii());
+        total += read;
+        last.extend_from_slice(&buffer[read.saturating_sub(200)..read]);
+        last.drain(..last.len().saturating_sub(200));
+    }
+    (total, last)
+}
+
+/// A message of that many bytes, `head` and `tail` beside.
+fn sent(stream: &mut TcpStream, tag: u8, head: &[u8], len: usize, tail: &[u8]) {
+    let whole = (head.len() + len + tail.len() + 4) as u32;
+    let start = [&[tag][..], &whole.to_be_bytes(), head].concat();
+    stream.write_all(&start).unwrap();
+    let piece = vec![b'x'; 1 << 18];
+    let mut left = len;
+    while left > 0 {
+        let part = left.min(piece.len());
+        stream.write_all(&piece[..part]).unwrap();
+        left -= part;
+    }
+    stream.write_all(tail).unwrap();
+}
+
+#[test]
+fn a_value_passes_up_and_down_in_constant_memory() {
+    let size = size();
+    let proxy = proxy();
+    let mut clerk = proxy.client("clerk");
+    clerk.run("SELECT 1", super::By::Extended);
+    let mut stream = clerk.into_stream();
+    let before = peak(proxy.pid());
+
+    // Down: one row.
+    let select = format!("SELECT repeat('x', {size})\0");
+    stream
+        .write_all(&frame(b'Q', &[select.as_bytes()]))
+        .unwrap();
+    let (total, _) = drained(&mut stream);
+    assert!(total > size);
+    let down = peak(proxy.pid());
+
+    // Up: one parameter.
+    let parse = frame(b'P', &[b"\0SELECT length($1::text)\0\0\0"]);
+    stream.write_all(&parse).unwrap();
+    let head = [b"\0\0\0\0\0\x01".as_slice(), &(size as u32).to_be_bytes()].concat();
+    sent(&mut stream, b'B', &head, size, b"\0\0");
+    let rest = [frame(b'E', &[b"\0\0\0\0\0"]), frame(b'S', &[])].concat();
+    stream.write_all(&rest).unwrap();
+    let (_, last) = drained(&mut stream);
+    let length = size.to_string();
+    let says = |last: &[u8], what: &str| last.windows(what.len()).any(|it| it == what.as_bytes());
+    assert!(says(&last, &length), "{}", last.escape_ascii());
+    let bound = peak(proxy.pid());
+
+    // Up: one piece of a COPY.
+    let copy = frame(b'Q', &[b"COPY parcels (id, label) FROM STDIN\0"]);
+    stream.write_all(&copy).unwrap();
+    sent(&mut stream, b'd', b"401\t", size, b"\n");
+    stream.write_all(&frame(b'c', &[])).unwrap();
+    let (_, last) = drained(&mut stream);
+    assert!(says(&last, "COPY 1"), "{}", last.escape_ascii());
+    let copied = peak(proxy.pid());
+    let found = "SELECT length(label) FROM parcels WHERE id = 401";
+    assert_eq!(server().psql(found), length);
+    server().psql("DELETE FROM parcels WHERE id = 401");
+
+    println!("{size} bytes: {before} MiB before, {down} down, {bound} bound, {copied} copied");
+    assert!(
+        copied - before < GROWTH,
+        "grew from {before} to {copied} MiB"
+    );
+}
