@@ -3,6 +3,7 @@
 //! Knows nothing about SQL, sessions or upstreams.
 
 pub mod scram;
+pub mod stand_in;
 pub mod verifier;
 
 use std::sync::Arc;

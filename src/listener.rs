@@ -38,7 +38,7 @@ pub use tls::{Tls, TlsInfo};
 
 use crate::config::{Listen, Plaintext};
 use crate::error::{Tell as _, Told};
-use crate::identity::scram::{MockKey, ScramError};
+use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 use crate::policy::Policy;
 use crate::stage::Stage;
@@ -96,14 +96,20 @@ pub struct Refusal<'a> {
 /// Who exists: what authentication needs to know of policy.
 pub trait Identities: Send + Sync {
     /// The stored verifier of a name.
-    fn verifier(&self, name: &str) -> Option<&str>;
+    fn verifier(&self, name: &str) -> Option<&Verifier>;
+    /// A verifier for a name that has none, which looks like one that has.
+    fn stand_in(&self, name: &str) -> Verifier;
     /// The principal of a name that has been proved.
     fn principal(&self, name: &str, method: Method) -> Option<Principal>;
 }
 
 impl Identities for Policy {
-    fn verifier(&self, name: &str) -> Option<&str> {
+    fn verifier(&self, name: &str) -> Option<&Verifier> {
         self.verifier(name)
+    }
+
+    fn stand_in(&self, name: &str) -> Verifier {
+        self.stand_in(name)
     }
 
     fn principal(&self, name: &str, method: Method) -> Option<Principal> {
@@ -143,9 +149,6 @@ pub enum ListenError {
     /// The certificate or key.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
-    /// No randomness.
-    #[error(transparent)]
-    Random(#[from] ScramError),
 }
 
 /// Bound sockets, ready to accept.
@@ -167,7 +170,6 @@ struct Door {
     /// Of sockets: some more, so that one too many still hears why, and so that
     /// cancel requests pass when all sessions are taken.
     sockets: Arc<Semaphore>,
-    mock: MockKey,
 }
 
 impl Listener {
@@ -196,7 +198,6 @@ impl Listener {
                 max_connections,
                 sessions: Arc::new(Semaphore::new(max_connections)),
                 sockets: Arc::new(Semaphore::new(max_connections.saturating_add(spare))),
-                mock: MockKey::random()?,
             }),
         })
     }
@@ -348,8 +349,7 @@ async fn session<A: Accept>(
             _ => None,
         };
         let identities = accept.identities();
-        let proving =
-            handshake::authenticate(&mut stream, &startup, &*identities, &door.mock, endpoint);
+        let proving = handshake::authenticate(&mut stream, &startup, &*identities, endpoint);
         tokio::select! {
             proved = timeout_at(deadline, proving) => match proved {
                 Ok(outcome) => outcome,

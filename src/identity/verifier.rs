@@ -25,7 +25,7 @@ pub const MAX_ITERATIONS: u32 = 1_000_000;
 
 const PREFIX: &str = "SCRAM-SHA-256$";
 /// As Postgres's `SCRAM_DEFAULT_SALT_LEN`.
-const SALT_LEN: usize = 16;
+pub(super) const SALT_LEN: usize = 16;
 const MAX_SALT_LEN: usize = 128;
 /// The length of a SHA-256 hash.
 pub(super) const KEY_LEN: usize = 32;
@@ -43,12 +43,10 @@ pub struct Verifier {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifierError {
     /// It does not begin as one.
-    #[error(
-        "a verifier begins with `{PREFIX}` (make one with `pgveil identity verifier`, or take it from pg_authid)"
-    )]
+    #[error("it does not begin with `{PREFIX}`")]
     Prefix,
     /// Parts are missing or too many.
-    #[error("a verifier reads `{PREFIX}<iterations>:<salt>$<stored key>:<server key>`")]
+    #[error("it is not `{PREFIX}<iterations>:<salt>$<stored key>:<server key>`")]
     Shape,
     /// Not a number, or out of bounds.
     #[error("iterations must be a number from {0} to {MAX_ITERATIONS}")]
@@ -105,21 +103,6 @@ impl Verifier {
             stored_key: sha256(hmac::sign(&key, b"Client Key").as_ref()),
             server_key: array(hmac::sign(&key, b"Server Key").as_ref()),
         })
-    }
-
-    /// A verifier that no password matches, which looks from outside as one that
-    /// was made with [`DEFAULT_ITERATIONS`]: the salt is a function of name and
-    /// key, so that asking twice shows the same one.
-    ///
-    /// Source: `mock_scram_secret` in Postgres's `auth-scram.c`.
-    pub(super) fn mock(name: &str, key: &hmac::Key) -> Self {
-        let tag = hmac::sign(key, name.as_bytes());
-        Self {
-            iterations: NonZeroU32::new(DEFAULT_ITERATIONS).unwrap_or(NonZeroU32::MIN),
-            salt: tag.as_ref().iter().copied().take(SALT_LEN).collect(),
-            stored_key: [0; KEY_LEN],
-            server_key: [0; KEY_LEN],
-        }
     }
 
     /// As it is stored. Whoever has it can pose as the server, so it is written

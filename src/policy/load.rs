@@ -15,6 +15,8 @@ use std::sync::Arc;
 use super::Rights;
 use super::file::File;
 use super::model::{Dataset, Digested, Grant, Identity};
+use crate::identity::stand_in::StandIns;
+use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 
 /// One validated set of policy files.
@@ -30,6 +32,7 @@ pub struct Policy {
     pub(super) datasets: BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
     pub(super) roles: BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
+    stand_ins: StandIns,
 }
 
 /// Why a set of files does not load.
@@ -61,14 +64,6 @@ pub enum PolicyError {
         /// The way out
         hint: Option<String>,
     },
-    /// A verifier from elsewhere that is none, or for nobody.
-    #[error("the verifier given for `{name}` cannot be used: {what}")]
-    Verifier {
-        /// Whose
-        name: String,
-        /// What is wrong
-        what: String,
-    },
 }
 
 /// A policy file is written by people; one beyond this is not.
@@ -81,43 +76,6 @@ impl Policy {
     /// With file, line and a suggestion, for the first fault found.
     pub fn load(directory: &Path, epoch: u64) -> Result<Self, PolicyError> {
         Self::from_files(&read(directory)?, epoch)
-    }
-
-    /// As [`Policy::load`], with verifiers that stand in no file (a demo's
-    /// passwords, say): they replace those of the files. The digest is of the
-    /// files alone.
-    ///
-    /// # Errors
-    /// As [`Policy::load`], and for a verifier that is none or for nobody.
-    pub fn load_with(
-        directory: &Path,
-        epoch: u64,
-        verifiers: &[(String, String)],
-    ) -> Result<Self, PolicyError> {
-        let mut policy = Self::load(directory, epoch)?;
-        for (name, verifier) in verifiers {
-            let fault = |what: String| PolicyError::Verifier {
-                name: name.clone(),
-                what,
-            };
-            check::verifier(verifier).map_err(|what| fault(what.into()))?;
-            let known: Vec<Arc<str>> = policy.identities.keys().cloned().collect();
-            let Some(identity) = policy.identities.get_mut(&**name) else {
-                let near = nearest(name, known.iter().map(|name| &**name));
-                return Err(fault(match near {
-                    Some(near) => format!("no such identity; did you mean `{near}`?"),
-                    None => "no such identity".into(),
-                }));
-            };
-            identity.verifier = Some(verifier.as_str().into());
-        }
-        let given = |warning: &String| {
-            verifiers
-                .iter()
-                .any(|(name, _)| warning.ends_with(&check::no_credential(name)))
-        };
-        policy.warnings.retain(|warning| !given(warning));
-        Ok(policy)
     }
 
     /// From names and contents.
@@ -149,11 +107,15 @@ impl Policy {
         })
     }
 
-    /// The verifier (`SCRAM-SHA-256$…`) of an identity, if it has one and may
-    /// connect.
-    pub fn verifier(&self, name: &str) -> Option<&str> {
+    /// The verifier of an identity, if it has one and may connect.
+    pub fn verifier(&self, name: &str) -> Option<&Verifier> {
         let identity = self.identities.get(name).filter(|one| !one.disabled)?;
-        identity.verifier.as_deref()
+        identity.verifier.as_ref()
+    }
+
+    /// A verifier for a name that has none, which looks like one that has.
+    pub fn stand_in(&self, name: &str) -> Verifier {
+        self.stand_ins.of(name)
     }
 
     /// The name an identity's client certificate carries, if policy says one.

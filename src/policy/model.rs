@@ -11,6 +11,7 @@ use super::file::Unclassified;
 use super::pattern::{Name, Pattern};
 use super::{Action, Limits, Treatment};
 use crate::identity::Kind;
+use crate::identity::verifier::Verifier;
 
 /// What the columns of a dataset hold.
 #[derive(Debug)]
@@ -102,7 +103,7 @@ pub(super) struct Identity {
     pub(super) kind: Kind,
     pub(super) roles: Vec<Arc<str>>,
     pub(super) owner: Option<Arc<str>>,
-    pub(super) verifier: Option<Arc<str>>,
+    pub(super) verifier: Option<Verifier>,
     pub(super) certificate: Option<Arc<str>>,
     pub(super) disabled: bool,
 }

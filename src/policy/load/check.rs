@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use base64::Engine as _;
-
 use super::{Policy, PolicyError, nearest};
 use crate::identity::Kind;
+use crate::identity::stand_in::StandIns;
+use crate::identity::verifier::Verifier;
 use crate::policy::expression::Expression;
 use crate::policy::file::{self, At, Entries, File, TagRule};
 use crate::policy::model::{Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment};
@@ -78,8 +78,13 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
             .map_err(|fault| fault.within(file))?;
         identities.insert(Arc::from(name.value.as_str()), checked);
     }
+    let verifiers = identities.values().filter_map(|identity: &Identity| {
+        let verifier = identity.verifier.as_ref();
+        verifier.filter(|_| !identity.disabled)
+    });
     Ok(Policy {
         warnings,
+        stand_ins: StandIns::after(verifiers),
         datasets,
         roles,
         identities,
@@ -341,13 +346,14 @@ fn identity(
             }
         }
     }
-    if let Some(scram) = &identity.scram {
+    let verifier = identity.scram.as_ref().map(|scram| {
         // Never the verifier itself: it is as good as a hash of the password.
-        verifier(&scram.value).map_err(|what| {
+        scram.value.parse::<Verifier>().map_err(|error| {
+            let what = format!("`scram` is no SCRAM-SHA-256 verifier: {error}");
             let hint = "`pgveil identity verifier` prints one";
-            Fault::new(scram.line, what, Some(hint.into()))
-        })?;
-    }
+            Fault::new(scram.line, &what, Some(hint.into()))
+        })
+    });
     if identity.scram.is_none() && identity.certificate.is_none() && !identity.disabled {
         warnings.push(format!(
             "{file}:{}: {}",
@@ -360,36 +366,13 @@ fn identity(
         kind: identity.kind,
         roles: given,
         owner: text(&identity.owner),
-        verifier: text(&identity.scram),
+        verifier: verifier.transpose()?,
         certificate: text(&identity.certificate),
         disabled: identity.disabled,
     })
 }
 
 /// The warning about an identity that cannot prove itself.
-pub(super) fn no_credential(name: &str) -> String {
+fn no_credential(name: &str) -> String {
     format!("`{name}` has no credential, so nobody can connect as it")
-}
-
-/// `SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>`, the last three
-/// in base64, the keys of 32 bytes.
-///
-/// Source: `parse_scram_secret` in src/backend/libpq/auth-scram.c; RFC 5803.
-pub(super) fn verifier(text: &str) -> Result<(), &'static str> {
-    const FAULT: &str = "`scram` is no SCRAM-SHA-256 verifier";
-    let rest = text.strip_prefix("SCRAM-SHA-256$").ok_or(FAULT)?;
-    let (first, keys) = rest.split_once('$').ok_or(FAULT)?;
-    let (iterations, salt) = first.split_once(':').ok_or(FAULT)?;
-    let (stored, server) = keys.split_once(':').ok_or(FAULT)?;
-    let iterations: u32 = iterations.parse().map_err(|_| FAULT)?;
-    let bytes = |text: &str| {
-        let engine = base64::engine::general_purpose::STANDARD;
-        engine.decode(text).map_err(|_| FAULT)
-    };
-    let sound = iterations > 0
-        && i32::try_from(iterations).is_ok()
-        && !bytes(salt)?.is_empty()
-        && bytes(stored)?.len() == 32
-        && bytes(server)?.len() == 32;
-    if sound { Ok(()) } else { Err(FAULT) }
 }
