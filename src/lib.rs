@@ -29,6 +29,7 @@ pub mod identity;
 pub mod listener;
 pub mod policy;
 pub mod session;
+mod socket;
 pub mod sql;
 pub mod stage;
 pub mod upstream;

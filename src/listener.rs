@@ -41,6 +41,7 @@ use crate::error::{Tell as _, Told};
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 use crate::policy::Policy;
+use crate::socket;
 use crate::stage::Stage;
 use handshake::{Ended, Greeting, Started, one_line};
 
@@ -131,8 +132,8 @@ pub trait Accept: Send + Sync + 'static {
     /// A CancelRequest: whoever has the secret may cancel; nothing is answered.
     fn cancel(&self, pid: i32, secret: &[u8]) -> impl Future<Output = ()> + Send;
 
-    /// A connection is refused, before its client hears of it.
-    fn refused(&self, refusal: &Refusal<'_>);
+    /// A connection is refused; its client hears of it when this is done.
+    fn refused(&self, refusal: &Refusal<'_>) -> impl Future<Output = ()> + Send;
 }
 
 /// Why the listener cannot start.
@@ -299,8 +300,8 @@ async fn connection<A: Accept>(
     mut stage: watch::Receiver<Stage>,
 ) {
     let deadline = Instant::now() + door.handshake_timeout;
-    // Only speed depends on it.
-    let _nodelay = tcp.set_nodelay(true);
+    // Without it, what is slow to answer and who is gone is slow to be told.
+    let _tuned = socket::tune(&tcp);
     let greeting = handshake::greet(tcp, door.tls.as_ref());
     let greeting = tokio::select! {
         greeting = timeout_at(deadline, greeting) => greeting,
@@ -338,7 +339,10 @@ async fn session<A: Accept>(
     } = started;
     let slot = door.sessions.clone().try_acquire_owned();
     let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
-        Err(Refused::Plaintext(peer.ip().to_canonical()))
+        Err(Refused::Plaintext {
+            peer: peer.ip().to_canonical(),
+            tls: door.tls.is_some(),
+        })
     } else if *stage.borrow() > Stage::Serving {
         Err(Refused::ShuttingDown)
     } else if slot.is_err() {
@@ -402,7 +406,7 @@ async fn refuse<A: Accept>(
     let told = why.tell();
     let mut last = Vec::new();
     told.encode(&mut last);
-    accept.refused(&Refusal {
+    let refusal = Refusal {
         peer,
         tls: tls.as_ref(),
         user,
@@ -412,7 +416,8 @@ async fn refuse<A: Accept>(
             .map(String::as_str),
         told,
         why: &why,
-    });
+    };
+    accept.refused(&refusal).await;
     if let Some(stream) = stream {
         stream.close_with(&last).await;
     }

@@ -96,6 +96,17 @@ impl Event {
     }
 }
 
+/// As much of what a client calls itself, or asks for, as is recorded: as long as a
+/// name of Postgres's can be. Whoever can write megabytes into each record could
+/// fill the disk that every statement depends on.
+pub fn clipped(text: &str) -> &str {
+    let end = text.floor_char_boundary(CLIPPED);
+    text.get(..end).unwrap_or_default()
+}
+
+/// `NAMEDATALEN` - 1
+const CLIPPED: usize = 63;
+
 /// A session and the identity behind it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Who {
@@ -160,6 +171,11 @@ pub enum What {
         client: SocketAddr,
         /// Why, for the operator
         reason: String,
+    },
+    /// More who could not be identified than are recorded one by one.
+    AuthenticationFailuresOmitted {
+        /// How many
+        count: u64,
     },
     /// A statement was executed.
     Statement(Box<Execution>),

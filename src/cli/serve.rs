@@ -5,6 +5,7 @@
 //! a second time. SIGHUP reads the policy again; one that does not load leaves the
 //! old one in force.
 
+mod failures;
 mod proxy;
 
 use std::error::Error;

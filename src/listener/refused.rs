@@ -63,8 +63,13 @@ pub enum Refused {
     #[error(transparent)]
     Options(#[from] OptionsError),
     /// Plain TCP from where it is not served.
-    #[error("the connection from {0} is not encrypted")]
-    Plaintext(IpAddr),
+    #[error("the connection from {peer} is not encrypted")]
+    Plaintext {
+        /// Where it comes from
+        peer: IpAddr,
+        /// Whether it could be encrypted
+        tls: bool,
+    },
     /// The limit is reached.
     #[error("too many connections: the limit is {0}")]
     TooMany(usize),
@@ -117,10 +122,10 @@ impl Tell for Refused {
             | Self::Length(_)
             | Self::Malformed(_)
             | Self::AskedTwice
-            | Self::NotUtf8
             | Self::MessageType(_)
             | Self::MessageLength(_)
             | Self::Sasl => fatal(SqlState::PROTOCOL_VIOLATION),
+            Self::NotUtf8 => fatal(SqlState::CHARACTER_NOT_IN_REPERTOIRE),
             // query_canceled, as Postgres does
             Self::SlowAuthentication => fatal(SqlState("57014")),
             Self::Version(..) => fatal(SqlState::FEATURE_NOT_SUPPORTED),
@@ -128,9 +133,13 @@ impl Tell for Refused {
             Self::Replication => fatal(SqlState::FEATURE_NOT_SUPPORTED)
                 .hint("leave out the connection parameter `replication`"),
             Self::Options(error) => error.tell(),
-            Self::Plaintext(_) => {
+            Self::Plaintext { tls: true, .. } => {
                 fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
             }
+            Self::Plaintext { tls: false, .. } => fatal(SqlState::INVALID_AUTHORIZATION).hint(
+                "this proxy has no certificate yet, so it serves its own machine only: \
+                 ask its operator to set `listen.tls`",
+            ),
             Self::TooMany(_) => fatal(SqlState::TOO_MANY_CONNECTIONS)
                 .hint("close a connection, or raise `listen.max_connections`"),
             Self::ShuttingDown => fatal(SqlState::CANNOT_CONNECT_NOW),

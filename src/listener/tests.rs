@@ -61,6 +61,8 @@ impl Accept for Echo {
     }
 
     async fn serve(&self, mut client: Client) {
+        let socket = socket2::SockRef::from(client.stream.tcp());
+        assert!(socket.keepalive().unwrap());
         let what = format!(
             "{} {:?} {} {:?} {} {:?}",
             client.principal.label(),
@@ -112,7 +114,7 @@ impl Accept for Echo {
         self.cancels.lock().unwrap().push((pid, secret.to_vec()));
     }
 
-    fn refused(&self, refusal: &Refusal<'_>) {
+    async fn refused(&self, refusal: &Refusal<'_>) {
         let user = refusal.user.map(str::to_owned);
         let what = format!("{} {}", refusal.told.state.0, refusal.told.message);
         self.refusals.lock().unwrap().push((user, what));
@@ -522,6 +524,50 @@ async fn plain_text_is_refused_where_it_is_not_served() {
     proxy.refusals(&[(Some("analyst"), "28000")]);
 }
 
+/// An address of this machine by which others reach it; none on a machine without
+/// a network.
+fn own_address() -> Option<std::net::IpAddr> {
+    // Connecting a datagram socket sends nothing: it only chooses a way. The other
+    // end is one of RFC 5737's, which nobody has.
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    let own = socket.local_addr().ok()?.ip();
+    (!own.is_loopback() && !own.is_unspecified()).then_some(own)
+}
+
+#[tokio::test]
+async fn plain_text_is_for_this_machine_alone() {
+    let Some(own) = own_address() else {
+        eprintln!("skipped: this machine has no address but loopback's");
+        return;
+    };
+    let certificate = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
+    for (tls, hint) in [(false, "`listen.tls`"), (true, "sslmode=require")] {
+        let proxy = Proxy::start(|listen| {
+            listen.address = vec!["0.0.0.0:0".parse().unwrap()];
+            listen.tls = tls.then(|| certificate.files());
+        })
+        .await;
+        let port = proxy.address.port();
+        let mut stream = TcpStream::connect((own, port)).await.unwrap();
+        stream.write_all(&analyst()).await.unwrap();
+        // The first thing said: nobody is asked for a password in plain text.
+        let answer = rest(&mut stream).await;
+        is_error(&answer, "28000", &format!("from {own} is not encrypted"));
+        assert!(String::from_utf8_lossy(&answer).contains(hint));
+        proxy.refusals(&[(Some("analyst"), "28000")]);
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        log_in(&mut stream, &analyst(), b"").await;
+        if tls {
+            let mut stream = TcpStream::connect((own, port)).await.unwrap();
+            stream.write_all(SSL_REQUEST).await.unwrap();
+            assert_eq!(stream.read_u8().await.unwrap(), b'S');
+            let mut stream = certificate.connect(stream, &[]).await.unwrap();
+            log_in(&mut stream, &analyst(), b"").await;
+        }
+    }
+}
+
 #[test]
 fn loopback_is_this_machine_alone() {
     let serves = |plain: Plaintext, peer: &str| plain.serves(peer.parse().unwrap());
@@ -653,7 +699,7 @@ async fn bad_startups_end_with_a_reason() {
     check(&with("replication", "true"), "0A000", "replication").await;
     check(&with("options", "-d 5"), "0A000", "`-d`").await;
     check(&with("options", "-c geqo"), "42601", "requires a value").await;
-    check(b"\0\0\0\x10\0\x03\0\0user\0\xff\0\0", "08P01", "UTF-8").await;
+    check(b"\0\0\0\x10\0\x03\0\0user\0\xff\0\0", "22021", "UTF-8").await;
     // A flood after the mistake does not keep the reason from being read.
     let flood = [b"\xff\xff\xff\xff".to_vec(), vec![b'x'; 1 << 16]].concat();
     check(&flood, "08P01", "invalid length").await;

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::audit::record::clipped;
 use crate::error::{Severity, SqlState, Told};
 use crate::sql::{Effect, Scope};
 
@@ -132,7 +133,8 @@ impl SearchPath {
                 }
             }
             Effect::ApplicationName { claim, local } => {
-                let claim = claim.clone().or_else(|| self.start_claim.clone());
+                let claim = claim.as_deref().map(|claim| clipped(claim).into());
+                let claim = claim.or_else(|| self.start_claim.clone());
                 if *local {
                     self.current.local_claim = Some(claim);
                 } else {

@@ -19,7 +19,7 @@ use super::pipeline::Pipeline;
 use super::requests::{Requests, no_grant, shutting_down};
 use super::settings::{Asked, Path, default_path, list, names};
 use super::{Caller, Dataset, End, Session, Shared, Tag};
-use crate::audit::record::{Refusal, What};
+use crate::audit::record::{Refusal, What, clipped};
 use crate::audit::{Event, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::sql::{Effect, Scope};
@@ -49,8 +49,8 @@ where
         application: caller
             .parameters
             .get("application_name")
-            .map(|name| name.as_str().into()),
-        dataset: caller.dataset.as_str().into(),
+            .map(|name| clipped(name).into()),
+        dataset: clipped(&caller.dataset).into(),
     });
     let mut stage = caller.stage.clone();
     let opened = tokio::select! {
@@ -88,7 +88,9 @@ where
         decision: "deny",
         sqlstate: told.state.0,
         reason: "session",
-        message: Some(told.message.to_string()),
+        // A setting's value stands in it.
+        message: (told.state != SqlState::INVALID_PARAMETER_VALUE)
+            .then(|| told.message.to_string()),
         ..Refusal::default()
     };
     let event = Event::now(Some(who), What::Denial(Box::new(refusal)));

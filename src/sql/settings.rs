@@ -166,9 +166,7 @@ fn timeout(value: Option<&str>, rights: &Rights) -> Result<(), Denial> {
             Some(asked) if asked > 0 && asked <= limit => Ok(()),
             _ => Err(Denial::new(
                 Reason::Policy,
-                format!(
-                    "statement_timeout `{text}` exceeds the limit of {limit} ms that policy sets"
-                ),
+                format!("statement_timeout exceeds the limit of {limit} ms that policy sets"),
             )
             .hint(format!("set it to between 1 and {limit} ms"))),
         },

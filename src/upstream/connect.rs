@@ -18,6 +18,7 @@ use super::frame::frontend::{Unencodable, put_cancel, put_startup};
 use super::frame::{self, HEADER};
 use super::stream::Stream;
 use super::tls;
+use crate::socket;
 
 pub use super::refusal::{Cause, ConnectError};
 
@@ -187,7 +188,7 @@ async fn open(target: &Target) -> Result<Stream, Cause> {
         Some(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         None => {
             let tcp = TcpStream::connect((target.host.as_str(), target.port)).await?;
-            tcp.set_nodelay(true)?;
+            socket::tune(&tcp)?;
             tls::negotiate(target, tcp).await
         }
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::failures::Failures;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log};
 use crate::catalog::load;
@@ -105,6 +106,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         }),
         policy,
         directory: config.policies.clone(),
+        failures: Failures::new(log.clone()),
     });
     let loaded = What::PolicyLoad {
         policy: stamp,
@@ -243,6 +245,7 @@ struct Front {
     shared: Arc<Shared>,
     policy: watch::Sender<Arc<Policy>>,
     directory: PathBuf,
+    failures: Failures,
 }
 
 impl Front {
@@ -300,18 +303,7 @@ impl Accept for Front {
         self.shared.cancels.cancel(pid, secret).await;
     }
 
-    fn refused(&self, refusal: &Refusal<'_>) {
-        tracing::info!(peer = %refusal.peer, user = refusal.user, "refused: {}", refusal.why);
-        let Some(user) = refusal.user else { return };
-        let what = What::AuthenticationFailure {
-            user: user.to_owned(),
-            client: refusal.peer,
-            reason: refusal.why.to_string(),
-        };
-        let log = self.shared.log.clone();
-        tokio::spawn(async move {
-            // Nobody was let in, so there is nothing to take back.
-            let _ = log.append(&Event::now(None, what)).await;
-        });
+    async fn refused(&self, refusal: &Refusal<'_>) {
+        self.failures.record(refusal).await;
     }
 }
