@@ -45,9 +45,9 @@ impl SqlState {
     pub const INVALID_CATALOG_NAME: Self = Self("3D000");
     /// The client broke the wire protocol.
     pub const PROTOCOL_VIOLATION: Self = Self("08P01");
-    /// The upstream is down or refuses.
+    /// The upstream was lost within a session.
     pub const CONNECTION_FAILURE: Self = Self("08006");
-    /// The upstream could not be reached when the session was to start.
+    /// The upstream is down or refuses, so that no session can start.
     pub const CANNOT_CONNECT: Self = Self("08001");
     /// A limit on connections is reached.
     pub const TOO_MANY_CONNECTIONS: Self = Self("53300");

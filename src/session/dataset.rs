@@ -11,6 +11,7 @@ use tokio::sync::{Mutex, watch};
 use crate::audit::record::What;
 use crate::audit::{Event, Log};
 use crate::catalog::{Catalog, load::load};
+use crate::error::{SqlState, Told};
 use crate::upstream::connect::Target;
 
 /// Names that are not found cause at most one refresh in this time.
@@ -26,12 +27,25 @@ pub struct Dataset {
     /// nowhere else: the masking keys.
     pub settings: Vec<(String, String)>,
     catalog: watch::Sender<Arc<Catalog>>,
-    /// When it was last read; held while it is being read.
-    refreshed: Mutex<Option<Instant>>,
+    /// Held while it is being read.
+    reading: Mutex<Read>,
 }
 
+/// When it was last read.
+#[derive(Default)]
+struct Read {
+    /// When the last reading began that succeeded.
+    done: Option<Instant>,
+    /// When the last one ended, either way.
+    tried: Option<Instant>,
+}
+
+/// Before it has been read.
+const UNREAD: u64 = 0;
+
 impl Dataset {
-    /// A dataset whose catalog has been read once.
+    /// A dataset with that catalog; with the default one, where it could not be read
+    /// yet.
     pub fn new(
         name: Arc<str>,
         target: Arc<Target>,
@@ -43,13 +57,33 @@ impl Dataset {
             target,
             settings,
             catalog: watch::Sender::new(Arc::new(catalog)),
-            refreshed: Mutex::default(),
+            reading: Mutex::default(),
         }
     }
 
     /// What is in it, as last read.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.borrow().clone()
+    }
+
+    /// What is in it, as last read; where it never was, it is read now.
+    ///
+    /// # Errors
+    /// FATAL where it cannot be.
+    pub async fn known(&self, log: &Log) -> Result<Arc<Catalog>, Told> {
+        if self.catalog().epoch == UNREAD {
+            self.refresh(UNREAD, None, log).await;
+        }
+        let catalog = self.catalog();
+        match catalog.epoch {
+            UNREAD => Err(not_yet(&self.name)),
+            _ => Ok(catalog),
+        }
+    }
+
+    /// Whether it has been read.
+    pub fn is_known(&self) -> bool {
+        self.catalog.borrow().epoch != UNREAD
     }
 
     /// Takes a catalog from elsewhere than the upstream.
@@ -61,20 +95,21 @@ impl Dataset {
     /// moment, unless it has been read since; or because the one of epoch `seen`
     /// lacks a name, unless there is a newer one, and at most about once a second.
     pub async fn refresh(&self, seen: u64, changed: Option<Instant>, log: &Log) {
-        let mut refreshed = self.refreshed.lock().await;
+        let mut reading = self.reading.lock().await;
         let epoch = self.catalog.borrow().epoch;
         let needless = match changed {
-            Some(changed) => refreshed.is_some_and(|at| at >= changed),
-            None => epoch > seen || refreshed.is_some_and(|at| at.elapsed() < PAUSE),
+            Some(changed) => reading.done.is_some_and(|at| at >= changed),
+            None => epoch > seen || reading.tried.is_some_and(|at| at.elapsed() < PAUSE),
         };
         if needless {
             return;
         }
         let began = Instant::now();
         let read = load(&self.target, epoch + 1).await;
-        *refreshed = Some(began);
+        reading.tried = Some(Instant::now());
         let (epoch, error) = match read {
             Ok(catalog) => {
+                reading.done = Some(began);
                 self.catalog.send_replace(Arc::new(catalog));
                 tracing::info!(dataset = %self.name, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");
                 (epoch + 1, None)
@@ -92,4 +127,12 @@ impl Dataset {
         // A log that fails refuses statements by itself.
         let _ = log.append(&Event::now(None, what)).await;
     }
+}
+
+fn not_yet(dataset: &str) -> Told {
+    Told::fatal(
+        SqlState::CANNOT_CONNECT_NOW,
+        format!("the dataset `{dataset}` is not available yet"),
+    )
+    .hint("its upstream could not be reached since the proxy started; try again in a moment")
 }

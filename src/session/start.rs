@@ -141,7 +141,7 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let asked = Asked::read(&caller.parameters, |name, value| {
         shared.authority.settable(&standing, name, value)
     })?;
-    let catalog = dataset.catalog();
+    let catalog = dataset.known(&shared.log).await?;
     let sight = Arc::new(Sight::new(
         standing,
         catalog,

@@ -97,6 +97,28 @@ impl From<Unencodable> for Cause {
     }
 }
 
+impl ConnectError {
+    /// Whether it may pass by itself: the upstream is down, starting or full, and
+    /// nothing is configured wrongly.
+    pub fn may_pass(&self) -> bool {
+        match &self.cause {
+            Cause::Io(_) | Cause::Timeout(_) => true,
+            // Connection exceptions, insufficient resources, operator intervention.
+            Cause::Refused { state, .. } => matches!(state.get(..2), Some("08" | "53" | "57")),
+            Cause::NoTls(_)
+            | Cause::Setup(_)
+            | Cause::Tls(_)
+            | Cause::NoPassword
+            | Cause::Cleartext
+            | Cause::Method(_)
+            | Cause::Scram(_)
+            | Cause::Superuser
+            | Cause::Parameter(_)
+            | Cause::Protocol(_) => false,
+        }
+    }
+}
+
 impl Cause {
     /// From the body of an ErrorResponse.
     pub(super) fn refused(body: &[u8]) -> Self {
@@ -185,7 +207,7 @@ fn setting(state: SqlState, dataset: &str, message: &str) -> Told {
 
 fn unreachable(dataset: &str) -> Told {
     Told::fatal(
-        SqlState::CONNECTION_FAILURE,
+        SqlState::CANNOT_CONNECT,
         format!("the dataset `{dataset}` cannot be reached"),
     )
     .hint("ask the administrator: the cause is in pgveil's log")
@@ -234,8 +256,8 @@ mod tests {
     fn the_upstreams_own_state_is_kept_where_it_helps() {
         assert_eq!(refused("53300", "x").state.0, "53300");
         assert_eq!(refused("57P03", "x").state.0, "57P03");
-        assert_eq!(refused("28P01", "x").state.0, "08006");
-        assert_eq!(refused("", "").state.0, "08006");
+        assert_eq!(refused("28P01", "x").state.0, "08001");
+        assert_eq!(refused("", "").state.0, "08001");
         let told = refused("22023", "invalid value for parameter \"TimeZone\": \"x\"");
         assert_eq!(told.state.0, "22023");
         assert!(told.message.contains("TimeZone"));

@@ -1,8 +1,9 @@
 //! A running proxy: policy, catalogs, listener and sessions, joined.
 //!
-//! Invariant: it starts whole or not at all. A policy that does not load, a
-//! secret that is not there or an upstream that cannot be read is an error at
-//! the start, not at the first query.
+//! Invariant: it starts with all that is configured or not at all. A policy that
+//! does not load, a secret that is not there or an upstream that refuses the proxy
+//! is an error at the start, not at the first query; an upstream that is down is
+//! not, lest it take the other datasets with it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -16,7 +17,7 @@ use tokio::task::JoinHandle;
 use super::failures::Failures;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log};
-use crate::catalog::load;
+use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::listener::{Accept, Client, Listener, Protocol, Refusal};
 use crate::policy::Policy;
@@ -27,6 +28,8 @@ use crate::upstream::connect::{Secret, Target};
 
 /// How long connecting to an upstream may take.
 const CONNECT: Duration = Duration::from_secs(10);
+/// How soon a dataset that could not be read at the start is tried again.
+const RETRY: Duration = Duration::from_secs(5);
 /// What plans may take, in bytes.
 const PLANS: u64 = 64 << 20;
 /// The shortest masking key: below this it could be guessed from pseudonyms.
@@ -220,11 +223,21 @@ async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeErr
     let target = target(name, dataset)?;
     let settings = keys(name, dataset)?;
     let began = Instant::now();
-    let catalog = load::load(&target, 1).await?;
-    tracing::info!(
-        dataset = name, relations = catalog.relations.len(), version = catalog.version,
-        took = ?began.elapsed(), "catalog read"
-    );
+    let catalog = match load::load(&target, 1).await {
+        Ok(catalog) => {
+            tracing::info!(
+                dataset = name, relations = catalog.relations.len(), version = catalog.version,
+                took = ?began.elapsed(), "catalog read"
+            );
+            catalog
+        }
+        // The others are served meanwhile.
+        Err(load::LoadError::Connect(error)) if error.may_pass() => {
+            tracing::error!(dataset = name, %error, "not available yet; tried again until it is");
+            Catalog::default()
+        }
+        Err(error) => return Err(error.into()),
+    };
     Ok(Dataset::new(
         name.into(),
         Arc::new(target),
@@ -235,7 +248,12 @@ async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeErr
 
 async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
     loop {
-        tokio::time::sleep(every).await;
+        let pause = if dataset.is_known() {
+            every
+        } else {
+            every.min(RETRY)
+        };
+        tokio::time::sleep(pause).await;
         dataset.refresh(0, Some(Instant::now()), &log).await;
     }
 }
