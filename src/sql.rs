@@ -8,6 +8,7 @@ pub mod cache;
 mod canonical;
 mod depth;
 mod functions;
+mod mistake;
 pub(crate) mod names;
 mod normalize;
 mod printer;
@@ -28,6 +29,8 @@ mod temporary;
 use std::sync::Arc;
 
 pub(crate) use normalize::fingerprint;
+
+pub use mistake::Mistake;
 
 use crate::catalog::{Catalog, Oid};
 use crate::error::{SqlState, Tell, Told};
@@ -213,6 +216,8 @@ pub enum Reason {
     Unsupported,
     /// Not SQL: 42601.
     Syntax,
+    /// Refused by the grammar by another code.
+    Grammar(Mistake),
     /// The relation is not in the catalog: 42P01; the session may refresh the
     /// catalog and ask again.
     UnknownRelation,
@@ -283,6 +288,7 @@ impl Tell for Denial {
             Reason::Policy | Reason::Referee => SqlState::INSUFFICIENT_PRIVILEGE,
             Reason::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
             Reason::Syntax => SqlState::SYNTAX_ERROR,
+            Reason::Grammar(mistake) => mistake.state(),
             Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
             Reason::UnknownFunction => SqlState::UNDEFINED_FUNCTION,
             Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,

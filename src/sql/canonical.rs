@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pg_raw_parse::{Node, Owned, StmtList, make, nodes, parse};
 
+use super::mistake::{locate, syntax};
 use super::printer::{self, Unprintable};
 use super::statement::Kind;
 use super::{Denial, Reason, depth};
@@ -252,71 +253,6 @@ impl<'mem> pg_raw_parse::transform::Transform<'mem> for Marker<'mem> {
     }
 }
 
-/// A parser's error: what a client may hear is what Postgres would say.
-fn syntax(error: &pg_raw_parse::Error) -> Denial {
-    let text = error.to_string();
-    let text = text.strip_prefix("Invalid statement: ").unwrap_or(&text);
-    let text = text.strip_prefix("PG internal error: ").unwrap_or(text);
-    if text.contains("stack depth")
-        || text.contains("memory exhausted")
-        || text.contains("too large")
-    {
-        return Denial::too_deep();
-    }
-    Denial::new(Reason::Syntax, text.to_owned())
-}
-
-/// Says where in the client's text the grammar stumbled, as Postgres does. The
-/// parser keeps that to itself, but names the token: it is the first one of that
-/// text up to which there is nothing wrong, and after which there is.
-fn locate(mut denial: Denial, text: &str) -> Denial {
-    if denial.reason != Reason::Syntax || text.len() > LOCATED {
-        return denial;
-    }
-    let at = match denial.message.split_once(" at or near \"") {
-        _ if denial.message.ends_with(AT_END) => Some(text.len()),
-        Some((_, token)) => token
-            .strip_suffix('"')
-            .and_then(|token| stumble(text, token)),
-        None => None,
-    };
-    // Postgres counts characters, from 1.
-    denial.position = at
-        .and_then(|at| text.get(..at))
-        .and_then(|before| u32::try_from(before.chars().count() + 1).ok());
-    denial
-}
-
-/// What the grammar says of a statement that could go on.
-const AT_END: &str = "at end of input";
-/// The longest text, in bytes, and the most places in which a mistake is looked
-/// for: each costs two readings of the text before it.
-const LOCATED: usize = 16 << 10;
-const PLACES: usize = 16;
-
-fn stumble(text: &str, token: &str) -> Option<usize> {
-    let goes_on = |text: &str| match parse(text) {
-        Ok(_) => true,
-        Err(error) => error.to_string().ends_with(AT_END),
-    };
-    text.match_indices(token)
-        .take(PLACES)
-        .map(|(at, token)| (at, at + token.len()))
-        // A part of a longer word is another token.
-        .filter(|&(at, end)| {
-            let word = |c: char| c.is_alphanumeric() || c == '_';
-            let before = text.get(..at).and_then(|text| text.chars().next_back());
-            let after = text.get(end..).and_then(|text| text.chars().next());
-            let longer = before.is_some_and(word) && token.starts_with(word)
-                || after.is_some_and(word) && token.ends_with(word);
-            !longer
-        })
-        .find(|&(at, end)| {
-            text.get(..at).is_some_and(goes_on) && !text.get(..end).is_some_and(goes_on)
-        })
-        .map(|(at, _)| at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -345,17 +281,6 @@ mod tests {
         let denial = statements("selec 1").err().unwrap();
         assert_eq!(denial.reason, Reason::Syntax);
         assert!(denial.message.contains("syntax error"), "{denial}");
-    }
-
-    #[test]
-    fn a_mistake_has_its_place() {
-        let place = |text: &str| split(text).unwrap_err().position;
-        assert_eq!(place("selec 1"), Some(1));
-        assert_eq!(place("select 1; /* selec */ selec"), Some(23));
-        assert_eq!(place("select 'from', x from from t"), Some(23));
-        assert_eq!(place("select 'ä' from t where"), Some(24));
-        assert_eq!(place("select (1"), Some(10));
-        assert_eq!(place("select 'open"), Some(8));
     }
 
     #[test]

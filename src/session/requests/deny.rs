@@ -42,11 +42,15 @@ impl From<Denial> for Refused {
         let told = denial.tell();
         // Postgres's grammar quotes what it stumbles on; a setting's value is
         // a literal. Neither belongs into a record.
-        let quotes = matches!(denial.reason, Reason::Syntax | Reason::Setting);
+        let quotes = matches!(
+            denial.reason,
+            Reason::Syntax | Reason::Grammar(_) | Reason::Setting
+        );
         let refusal = Refusal {
             decision: "deny",
             sqlstate: told.state.0,
             reason: match told.state {
+                _ if matches!(denial.reason, Reason::Grammar(_)) => "syntax",
                 SqlState::INSUFFICIENT_PRIVILEGE => "policy",
                 SqlState::FEATURE_NOT_SUPPORTED => "unsupported",
                 SqlState::SYNTAX_ERROR => "syntax",
