@@ -8,6 +8,7 @@
 mod duration;
 mod fault;
 mod secret;
+mod size;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -18,6 +19,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::sql::Bounds;
 pub use crate::upstream::connect::TlsMode;
 pub use fault::{ConfigError, nearest};
 pub use secret::{Secret, SecretError, SecretRef};
@@ -37,6 +39,9 @@ pub struct Config {
     /// Where records go.
     #[serde(default)]
     pub audit: Audit,
+    /// How large and how deep statements may be.
+    #[serde(default)]
+    pub limits: Limits,
     /// How the proxy speaks of itself.
     #[serde(default)]
     pub log: Log,
@@ -192,6 +197,40 @@ pub struct Audit {
     pub file: PathBuf,
 }
 
+/// How large and how deep statements may be. What is beyond is refused before it is
+/// planned: planning takes time and memory of the proxy's own.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// The text of one message, such as `1MB`; at most `16MB`. Beyond: 54000.
+    #[serde(deserialize_with = "size::deserialize")]
+    #[schemars(with = "String")]
+    pub statement_size: usize,
+    /// How many levels a statement's syntax tree may have, at most 12,000: a term of
+    /// a sum is one, a call or a subquery is a few. Beyond: 54001.
+    pub statement_depth: usize,
+}
+
+impl Limits {
+    /// As planning takes them.
+    pub fn bounds(self) -> Bounds {
+        Bounds {
+            size: self.statement_size,
+            depth: self.statement_depth,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let Bounds { size, depth } = Bounds::default();
+        Self {
+            statement_size: size,
+            statement_depth: depth,
+        }
+    }
+}
+
 /// How the proxy speaks of itself, on standard error.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -296,6 +335,16 @@ impl Config {
                 "`listen.plaintext` is never and `listen.tls` is missing: nobody could connect"
                     .into(),
             );
+        }
+        let Bounds { size, depth } = Bounds::MOST;
+        let limits = &self.limits;
+        if !(1 << 10..=size).contains(&limits.statement_size) {
+            return wrong("`limits.statement_size` must be from 1kB to 16MB".into());
+        }
+        if !(10..=depth).contains(&limits.statement_depth) {
+            return wrong(format!(
+                "`limits.statement_depth` must be from 10 to {depth}"
+            ));
         }
         let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
         if let Some(address) = listen.address.iter().find(|address| {

@@ -29,9 +29,10 @@ impl SqlState {
     pub const UNDEFINED_STATEMENT: Self = Self("26000");
     /// A cursor or portal that is not there.
     pub const UNDEFINED_CURSOR: Self = Self("34000");
-    /// Nested too deeply, or too large to plan.
+    /// Nested too deeply to plan.
     pub const STATEMENT_TOO_COMPLEX: Self = Self("54001");
-    /// More rows than a limit of policy allows.
+    /// More than a limit allows: a statement too large to plan, or more rows than
+    /// policy lets it return.
     pub const PROGRAM_LIMIT_EXCEEDED: Self = Self("54000");
     /// Bytes that are not text in the client's encoding.
     pub const CHARACTER_NOT_IN_REPERTOIRE: Self = Self("22021");

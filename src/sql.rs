@@ -45,9 +45,38 @@ pub struct Scope {
     pub temporary: Arc<[Arc<str>]>,
 }
 
+/// How large a message's text may be, and how deep a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes.
+    pub size: usize,
+    /// Levels of Postgres's own tree.
+    pub depth: usize,
+}
+
+impl Bounds {
+    /// What planning can bear: a larger text keeps a thread for seconds, a deeper
+    /// tree has no room on its stack.
+    pub const MOST: Self = Self {
+        size: 16 << 20,
+        depth: 12_000,
+    };
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            size: 1 << 20,
+            ..Self::MOST
+        }
+    }
+}
+
 /// Everything a plan depends on, besides the text.
 #[derive(Clone, Copy)]
 pub struct Context<'a> {
+    /// How much there may be of it.
+    pub bounds: Bounds,
     /// What the caller may do.
     pub rights: &'a Rights,
     /// What is in the database.
@@ -225,8 +254,10 @@ pub enum Reason {
     UnknownFunction,
     /// A setting's value: 22023.
     Setting,
-    /// Too deep or too large: 54001.
-    TooComplex,
+    /// Nested too deeply: 54001.
+    TooDeep,
+    /// Too large, or too much of something: 54000.
+    TooLarge,
     /// The locks disagree about what was to be sent: a fault of ours, 42501 and
     /// an alert.
     Referee,
@@ -267,7 +298,7 @@ impl Denial {
 
     /// Nested so deeply that planning it could exhaust the stack.
     fn too_deep() -> Self {
-        Self::new(Reason::TooComplex, "statement is nested too deeply to plan")
+        Self::new(Reason::TooDeep, "statement is nested too deeply to plan")
             .hint("split it, or use a temporary table for the inner part")
     }
 
@@ -292,7 +323,8 @@ impl Tell for Denial {
             Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
             Reason::UnknownFunction => SqlState::UNDEFINED_FUNCTION,
             Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,
-            Reason::TooComplex => SqlState::STATEMENT_TOO_COMPLEX,
+            Reason::TooDeep => SqlState::STATEMENT_TOO_COMPLEX,
+            Reason::TooLarge => SqlState::PROGRAM_LIMIT_EXCEEDED,
         };
         let mut told = Told::error(state, self.message.clone());
         told.position = self.position;
@@ -308,8 +340,8 @@ impl Tell for Denial {
 ///
 /// # Errors
 /// Where it is not SQL, or too large.
-pub fn statements(text: &str) -> Result<Vec<Arc<str>>, Denial> {
-    guarded(|| canonical::split(text))
+pub fn statements(text: &str, bounds: Bounds) -> Result<Vec<Arc<str>>, Denial> {
+    guarded(|| canonical::split(text, bounds))
 }
 
 /// Decides each statement of a message, in order, as if none had an effect on
@@ -319,7 +351,7 @@ pub fn statements(text: &str) -> Result<Vec<Arc<str>>, Denial> {
 /// The first denial refuses the whole message: nothing of it may run.
 pub fn plan(text: &str, context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> {
     guarded(|| {
-        let all = canonical::statements(text)?;
+        let all = canonical::statements(text, context.bounds)?;
         all.iter()
             .map(|one| statement::decide(one, &context).map(Arc::new))
             .collect()
@@ -329,12 +361,8 @@ pub fn plan(text: &str, context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> 
 /// The grammar's tree walk panics where it runs out of stack: that is a
 /// statement too deep to plan, not the end of the process.
 fn guarded<T>(work: impl FnOnce() -> Result<T, Denial>) -> Result<T, Denial> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_or_else(|_| {
-        Err(
-            Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
-                .hint("split it, or use a temporary table for the inner part"),
-        )
-    })
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(work))
+        .unwrap_or_else(|_| Err(Denial::too_deep()))
 }
 
 /// The statement of a message that holds none: Postgres answers it with
@@ -376,62 +404,164 @@ pub fn set_application_name(name: &str, local: bool) -> Arc<Plan> {
 mod tests {
     use super::*;
 
+    /// Texts of one construct, so many times: what stands before, what opens it, what
+    /// stands within, and what closes it.
+    const FORMS: &[[&str; 4]] = &[
+        ["select 1", "", "", " is null"],
+        ["select 1", "", "", " is true"],
+        ["select 1", "", "", "::int"],
+        ["select 'a'", "", "", " collate \"C\""],
+        ["select now()", "", "", " at time zone 'UTC'"],
+        ["select a", "", "", "[1]"],
+        ["select (a)", "", "", ".b"],
+        ["select 1", "", "", "+1"],
+        ["select true", "", "", " and true"],
+        ["select true", "", "", " or false"],
+        ["select true", "", "", " or false and true"],
+        ["select 'a'", "", "", "||'a'"],
+        ["select ", "not ", "true", ""],
+        ["select ", "- ", "1", ""],
+        ["select ", "(", "1", ")"],
+        ["select ", "(select ", "1", ")"],
+        ["select ", "case when true then ", "1", " end"],
+        ["select ", "f(", "1", ")"],
+        ["select ", "row(", "1", ")"],
+        ["select ", "array[", "1", "]"],
+        ["", "select 1 union all ", "select 1", ""],
+        ["", "select 1;", "", ""],
+        ["", "(", "select 1", ")"],
+        ["", "with a as (", "select 1", ") select 1"],
+        ["select * from ", "(select * from ", "t", ")"],
+        ["select 1 from t ", "join t using (a) ", "", ""],
+        ["select 1 from ", "(", "t", " join t using (a))"],
+        ["select 1", "", "", ",1"],
+        ["values (1)", "", "", ",(1)"],
+        ["select 1 where 1 in (1", "", "", ",1"],
+        ["execute p(1", "", "", "+1"],
+        ["execute p(", "f(", "1", ")"],
+        ["create table t (a int default 1", "", "", "+1"],
+        ["create table t (a int check (", "not ", "true", ""],
+        ["declare c cursor for select 1", "", "", "+1"],
+        ["copy (select ", "(select ", "1", ")"],
+    ];
+
+    fn text([before, open, within, close]: &[&str; 4], count: usize) -> String {
+        let (open, close) = (open.repeat(count), close.repeat(count));
+        // What is still open, as far as these need it.
+        let end = match before {
+            _ if before.starts_with("execute") || before.ends_with("(1") => ")",
+            _ if before.ends_with("check (") => "))",
+            _ if before.starts_with("create") => ")",
+            _ if before.starts_with("copy") => ") to stdout",
+            _ => "",
+        };
+        format!("{before}{open}{within}{close}{end}")
+    }
+
     /// However deep or long, a statement is planned or refused: a stack that
     /// overflows ends every session.
     #[test]
     fn no_statement_exhausts_the_stack() {
-        let forms = [
-            ("select 1", " is null", ""),
-            ("select 1", " is true", ""),
-            ("select 1", "::int", ""),
-            ("select 'a'", " collate \"C\"", ""),
-            ("select now()", " at time zone 'UTC'", ""),
-            ("select a", "[1]", ""),
-            ("select (a)", ".b", ""),
-            ("select 1", "+1", ""),
-            ("select true", " and true", ""),
-            ("select true", " or false", ""),
-            ("select 'a'", "||'a'", ""),
-            ("select ", "not ", "true"),
-            ("select ", "- ", "1"),
-            ("select ", "(", "1"),
-            ("select ", "(select ", "1"),
-            ("select ", "case when true then ", "1"),
-            ("select ", "f(", "1"),
-            ("", "select 1 union all ", "select 1"),
-            ("", "select 1;", ""),
-            ("select * from ", "(select * from ", "t"),
-            ("select 1 from t ", "join t using (a) ", ""),
-            ("select 1", ",1", ""),
-        ];
-        let work = move || {
+        on_a_planning_thread(|| {
             let (rights, catalog) = (Rights::default(), Catalog::default());
             let context = Context {
+                bounds: Bounds::default(),
                 rights: &rights,
                 catalog: &catalog,
                 scope: &Scope::default(),
                 parameters: &[],
             };
-            for (begin, form, end) in forms {
-                for count in [500, canonical::MAX_TEXT / form.len() - 64] {
-                    let text = format!("{begin}{}{end}", form.repeat(count));
-                    let (planned, split) = (plan(&text, context), statements(&text));
-                    assert!(
-                        planned.is_ok()
-                            || !matches!(
-                                planned,
-                                Err(Denial {
-                                    reason: Reason::Referee,
-                                    ..
-                                })
-                            )
-                    );
-                    drop(split);
+            for form in FORMS {
+                let each = form[1].len() + form[3].len();
+                // What is served, what utilities may have, and what anything may.
+                for size in [400 * each, (60 << 10) - 64, (256 << 10) - 64] {
+                    let text = text(form, size / each);
+                    let state = |error: Denial| error.tell().state.0;
+                    let planned = plan(&text, context).map_err(state).err();
+                    let split = statements(&text, context.bounds).map_err(state).err();
+                    assert!(matches!(split, None | Some("54000" | "54001")), "{form:?}");
+                    let known = matches!(planned, None | Some("54000" | "54001" | "54011"));
+                    // Names that are not there, and what is not granted.
+                    let other = matches!(planned, Some("42P01" | "42883" | "42501"));
+                    assert!(known || other, "{form:?} of {size}: {planned:?}");
+                }
+            }
+            let sum = text(&["select 1", "", "", "+1"], 9_900);
+            assert!(
+                plan(&sum, context).is_ok(),
+                "a sum of 9,900 terms is served"
+            );
+        });
+    }
+
+    /// With as much stack as `pgveil serve` gives its threads.
+    fn on_a_planning_thread(work: impl FnOnce() + Send) {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(64 << 20);
+            thread.spawn_scoped(scope, work).unwrap().join().unwrap();
+        });
+    }
+
+    #[test]
+    fn nesting_is_bounded_where_it_is_configured() {
+        let (rights, catalog) = (Rights::default(), Catalog::default());
+        let served = |text: &str, depth: usize| {
+            let context = Context {
+                bounds: Bounds {
+                    depth,
+                    ..Bounds::default()
+                },
+                rights: &rights,
+                catalog: &catalog,
+                scope: &Scope::default(),
+                parameters: &[],
+            };
+            match plan(text, context) {
+                Ok(_) => true,
+                Err(denial) => {
+                    assert_eq!(denial.tell().state.0, "54001", "{text}: {denial}");
+                    false
                 }
             }
         };
-        // As much as `pgveil serve` gives its threads.
-        let thread = std::thread::Builder::new().stack_size(64 << 20);
-        thread.spawn(work).unwrap().join().unwrap();
+        on_a_planning_thread(|| {
+            for form in [
+                ["select 1", "", "", "+1"],
+                ["select ", "- ", "'a'", ""],
+                ["select ", "(select ", "1", ")"],
+                ["declare c cursor for select 1", "", "", "+1"],
+                ["copy (select ", "(select ", "1", ")"],
+            ] {
+                let depth = (10..400).find(|depth| served(&text(&form, 40), *depth));
+                let depth = depth.unwrap_or_else(|| panic!("{form:?}"));
+                assert!((40..400).contains(&depth));
+                // One more time is at least one level more.
+                assert!(!served(&text(&form, 41), depth), "{form:?} at {depth}");
+                assert!(served(&text(&form, 41), depth + 8), "{form:?} at {depth}");
+            }
+        });
+    }
+
+    #[test]
+    fn size_is_bounded_where_it_is_configured() {
+        let (rights, catalog) = (Rights::default(), Catalog::default());
+        let context = Context {
+            bounds: Bounds {
+                size: 100,
+                ..Bounds::default()
+            },
+            rights: &rights,
+            catalog: &catalog,
+            scope: &Scope::default(),
+            parameters: &[],
+        };
+        let text = |len: usize| format!("select '{}'", "x".repeat(len - 9));
+        assert!(plan(&text(100), context).is_ok());
+        assert_eq!(
+            plan(&text(101), context).unwrap_err().tell().state.0,
+            "54000"
+        );
+        let split = statements(&text(101), context.bounds);
+        assert_eq!(split.unwrap_err().tell().state.0, "54000");
     }
 }

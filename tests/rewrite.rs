@@ -56,6 +56,7 @@ impl World {
             temporary: Arc::from(["scratch".into()]),
         };
         let context = Context {
+            bounds: sql::Bounds::default(),
             rights: &rights,
             catalog: &self.catalog,
             scope: &scope,

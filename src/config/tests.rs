@@ -39,6 +39,7 @@ fn defaults_are_safe() {
         Path::new("/etc/pgveil/audit/records.jsonl")
     );
     assert_eq!(config.shutdown_timeout, Duration::from_secs(30));
+    assert_eq!(config.limits.statement_size, 1 << 20);
     let shop = &config.datasets["shop"];
     assert!(!shop.allow_superuser);
     assert_eq!(shop.catalog_refresh, Duration::from_secs(300));
@@ -72,6 +73,7 @@ datasets:
     catalog_refresh: 30s
   local: { upstream: { host: /run/postgresql, dbname: local, user: pgveil } }
 audit: { file: /var/log/pgveil.jsonl }
+limits: { statement_size: 4MB, statement_depth: 500 }
 log: { format: json, level: debug }
 shutdown_timeout: 5s
 "#,
@@ -95,6 +97,8 @@ shutdown_timeout: 5s
     assert_eq!(local.socket_dir(), Some(Path::new("/run/postgresql")));
     assert_eq!(local.tls_mode(), TlsMode::Disable);
     assert_eq!(config.log.format, LogFormat::Json);
+    let (size, depth) = (4 << 20, 500);
+    assert_eq!(config.limits.bounds(), Bounds { size, depth });
 }
 
 #[test]
@@ -309,4 +313,28 @@ fn the_nearest_word_is_near() {
     assert_eq!(nearest("a", &words), None);
     assert_eq!(nearest("", &words), None);
     assert_eq!(nearest("x", &[]), None);
+}
+
+#[test]
+fn limits_are_within_what_planning_bears() {
+    let limits = |limits: &str| format!("{MINIMAL}limits: {{ {limits} }}\n");
+    assert!(parse(&limits("statement_size: 1kB, statement_depth: 10")).is_ok());
+    assert!(parse(&limits("statement_size: 16MB, statement_depth: 12000")).is_ok());
+    for size in ["0kB", "17MB"] {
+        refused(
+            &limits(&format!("statement_size: {size}")),
+            "from 1kB to 16MB",
+        );
+    }
+    refused(&limits("statement_size: 1000000"), "is not a size such as");
+    for depth in ["9", "12001"] {
+        refused(
+            &limits(&format!("statement_depth: {depth}")),
+            "from 10 to 12000",
+        );
+    }
+    refused(
+        &limits("statement_dept: 10"),
+        "did you mean `statement_depth`?",
+    );
 }

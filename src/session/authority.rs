@@ -15,7 +15,7 @@ use crate::error::{SqlState, Tell, Told};
 use crate::identity::Principal;
 use crate::policy::{Action, Limits, Policy, Rights};
 use crate::sql::cache::{Cache, Key};
-use crate::sql::{self, Context, Denial, Plan, Scope};
+use crate::sql::{self, Bounds, Context, Denial, Plan, Scope};
 
 /// What a principal may do at a moment, and until when that holds.
 #[derive(Clone, Debug)]
@@ -95,6 +95,9 @@ pub trait Authority: Send + Sync {
         sight: &Sight,
         scope: &Scope,
     ) -> Result<Arc<[Decided]>, Denial>;
+
+    /// The longest SQL text that it decides on, in bytes.
+    fn longest(&self) -> usize;
 
     /// Splits a text into statements.
     ///
@@ -203,13 +206,16 @@ pub(crate) struct Basis {
 pub struct Governed {
     policy: watch::Receiver<Arc<Policy>>,
     plans: Cache<Arc<[Decided]>>,
+    bounds: Bounds,
 }
 
 impl Governed {
-    /// Decides by the policy that is watched, and keeps plans in so many bytes.
-    pub fn new(policy: watch::Receiver<Arc<Policy>>, cache_bytes: u64) -> Self {
+    /// Decides by the policy that is watched, within bounds, and keeps plans in so
+    /// many bytes.
+    pub fn new(policy: watch::Receiver<Arc<Policy>>, cache_bytes: u64, bounds: Bounds) -> Self {
         Self {
             policy,
+            bounds,
             plans: Cache::new(cache_bytes),
         }
     }
@@ -282,6 +288,7 @@ impl Authority for Governed {
             return Ok(decided);
         }
         let context = Context {
+            bounds: self.bounds,
             rights: &sight.standing.rights,
             catalog: &sight.catalog,
             scope,
@@ -295,8 +302,12 @@ impl Authority for Governed {
         Ok(decided)
     }
 
+    fn longest(&self) -> usize {
+        self.bounds.size
+    }
+
     fn statements(&self, text: &str) -> Result<Vec<Arc<str>>, Denial> {
-        sql::statements(text)
+        sql::statements(text, self.bounds)
     }
 
     fn unseen(&self, standing: &Standing, relation: &Relation, catalog: &Catalog) -> Vec<i16> {

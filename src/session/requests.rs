@@ -100,6 +100,10 @@ where
         }
     }
 
+    fn too_long(&self, len: usize) -> Refused {
+        too_long(len, self.session.shared.authority.longest()).into()
+    }
+
     async fn message(&mut self, tag: u8, len: usize) -> Result<(), End> {
         let copying_in = self.session.pipeline().copying_in;
         match tag {
@@ -115,14 +119,14 @@ where
         }
         match tag {
             tag::QUERY => match self.text(len).await? {
-                None => self.deny(too_long().into(), true).await,
+                None => self.deny(self.too_long(len), true).await,
                 Some(body) => match frontend::query(&body) {
                     Ok(text) => self.query(text).await,
                     Err(malformed) => self.malformed(tag, malformed, true).await,
                 },
             },
             tag::PARSE => match self.text(len).await? {
-                None => self.deny_parse(too_long().into()).await,
+                None => self.deny_parse(self.too_long(len)).await,
                 Some(body) => match Parse::of(&body) {
                     Ok(parse) => self.parse(parse).await,
                     Err(malformed) => self.malformed(tag, malformed, false).await,

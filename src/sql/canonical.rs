@@ -11,10 +11,7 @@ use pg_raw_parse::{Node, Owned, StmtList, make, nodes, parse};
 use super::mistake::{locate, syntax};
 use super::printer::{self, Unprintable};
 use super::statement::Kind;
-use super::{Denial, Reason, depth};
-
-/// The longest text that is planned, in bytes.
-pub(super) const MAX_TEXT: usize = 1 << 20;
+use super::{Bounds, Denial, Mistake, Reason, depth};
 
 /// In front of a schema's name (or alone, without one) where the client wrote
 /// `ONLY`: sqlparser takes the keyword for a table's name, so the normal form
@@ -31,7 +28,7 @@ pub(super) struct Canonical {
 impl Canonical {
     /// Parses text that is canonical already, such as a view's definition.
     pub(super) fn one(text: &str) -> Result<Self, Denial> {
-        let mut all = statements(text)?;
+        let mut all = statements(text, Bounds::MOST)?;
         match (all.pop(), all.is_empty()) {
             (Some(one), true) => Ok(one),
             _ => Err(Denial::new(
@@ -51,8 +48,8 @@ impl Canonical {
 }
 
 /// Splits a message into its statements' own texts.
-pub(super) fn split(text: &str) -> Result<Vec<Arc<str>>, Denial> {
-    let tree = parsed(text).map_err(|denial| locate(denial, text))?;
+pub(super) fn split(text: &str, bounds: Bounds) -> Result<Vec<Arc<str>>, Denial> {
+    let tree = parsed(text, bounds.size).map_err(|denial| locate(denial, text))?;
     if tree.len() == 1 {
         return Ok(vec![text.into()]);
     }
@@ -81,15 +78,15 @@ pub(super) fn split(text: &str) -> Result<Vec<Arc<str>>, Denial> {
 }
 
 /// Splits a message into canonical statements.
-pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
-    let tree = parsed(text)?;
+pub(super) fn statements(text: &str, bounds: Bounds) -> Result<Vec<Canonical>, Denial> {
+    let tree = parsed(text, bounds.size)?;
     bounded(tree.len())?;
     let utility = tree
         .iter()
         .any(|statement| query_of(statement.stmt()).is_none());
     if utility && text.len() > MAX_UTILITY {
         return Err(Denial::new(
-            Reason::TooComplex,
+            Reason::TooLarge,
             format!(
                 "a message of {} bytes that is not all queries is too large (limit {MAX_UTILITY})",
                 text.len()
@@ -97,7 +94,9 @@ pub(super) fn statements(text: &str) -> Result<Vec<Canonical>, Denial> {
         )
         .hint("send the statements one by one"));
     }
-    tree.iter().map(canonical).collect()
+    tree.iter()
+        .map(|statement| canonical(statement, bounds.depth))
+        .collect()
 }
 
 /// Statements that one message may hold.
@@ -107,7 +106,7 @@ fn bounded(statements: usize) -> Result<(), Denial> {
     match statements <= STATEMENTS {
         true => Ok(()),
         false => Err(Denial::new(
-            Reason::TooComplex,
+            Reason::TooLarge,
             format!("{statements} statements in one message are too many (limit {STATEMENTS})"),
         )
         .hint("send them one by one, or load rows with COPY")),
@@ -116,7 +115,7 @@ fn bounded(statements: usize) -> Result<(), Denial> {
 
 /// The grammar's printing of one statement of our own making.
 pub(super) fn printed(text: &str) -> Result<String, Denial> {
-    let tree = parsed(text)?;
+    let tree = parsed(text, Bounds::MOST.size)?;
     match (tree.iter().next(), tree.len()) {
         (Some(statement), 1) => print(statement).map(|(text, _)| text),
         _ => Err(Denial::new(
@@ -126,22 +125,21 @@ pub(super) fn printed(text: &str) -> Result<String, Denial> {
     }
 }
 
-fn parsed(text: &str) -> Result<pg_raw_parse::ParseResult, Denial> {
-    if text.len() > MAX_TEXT {
+fn parsed(text: &str, size: usize) -> Result<pg_raw_parse::ParseResult, Denial> {
+    if text.len() > size {
+        let length = text.len();
         return Err(Denial::new(
-            Reason::TooComplex,
-            format!(
-                "statement of {} bytes is too large to plan (limit {MAX_TEXT})",
-                text.len()
-            ),
+            Reason::TooLarge,
+            format!("a text of {length} bytes is larger than this proxy plans (limit {size})"),
         )
-        .hint("split the statement, or load the values with COPY"));
+        .hint("split it, load values with COPY or pass them as parameters"));
     }
     parse(text).map_err(|error| syntax(&error))
 }
 
-fn canonical(statement: &nodes::RawStmt) -> Result<Canonical, Denial> {
+fn canonical(statement: &nodes::RawStmt, depth: usize) -> Result<Canonical, Denial> {
     // Nothing may go down the tree before its depth is known.
+    shallow(statement.stmt(), depth)?;
     let only = says_only(statement.stmt())?;
     let (text, tree) = match only {
         true => print(&*mark_only(statement)?)?,
@@ -165,6 +163,36 @@ fn print(statement: &nodes::RawStmt) -> Result<(String, Owned<StmtList>), Denial
         )
         .hint("write it in plainer SQL"),
     })
+}
+
+/// `MaxTupleAttributeNumber`: what Postgres refuses anyhow, it need not print, which
+/// takes a time that grows with the square of a list's length.
+const TARGETS: usize = 1664;
+
+/// Refuses a query, or arguments of EXECUTE, in more than so many levels, and what
+/// is wider than any result can be.
+fn shallow(node: Node<'_>, limit: usize) -> Result<(), Denial> {
+    let mut widest = 0;
+    let mut levels = |node| {
+        depth::levels(node, limit, |node| {
+            if let Node::SelectStmt(select) = node {
+                widest = widest.max(select.target_list().len());
+            }
+        })
+        .map_err(|depth::TooDeep| Denial::too_deep())
+    };
+    match (query_of(node), node) {
+        (Some(query), _) => levels(query)?,
+        (None, Node::ExecuteStmt(execute)) => execute.params().iter().try_for_each(levels)?,
+        (None, _) => {}
+    }
+    match widest <= TARGETS {
+        true => Ok(()),
+        false => Err(Denial::new(
+            Reason::Grammar(Mistake::Columns),
+            format!("target lists can have at most {TARGETS} entries"),
+        )),
+    }
 }
 
 /// The longest statement that holds no query, in bytes: its depth is not
@@ -258,7 +286,7 @@ mod tests {
     use super::*;
 
     fn canonical(text: &str) -> String {
-        statements(text).unwrap().remove(0).text
+        statements(text, Bounds::default()).unwrap().remove(0).text
     }
 
     #[test]
@@ -278,13 +306,14 @@ mod tests {
 
     #[test]
     fn not_sql() {
-        let denial = statements("selec 1").err().unwrap();
+        let denial = statements("selec 1", Bounds::default()).err().unwrap();
         assert_eq!(denial.reason, Reason::Syntax);
         assert!(denial.message.contains("syntax error"), "{denial}");
     }
 
     #[test]
     fn pieces_of_a_message() {
+        let split = |text| split(text, Bounds::default());
         let pieces = split("select 1; /* x */ select ';' ;; select 3 -- end").unwrap();
         let texts: Vec<_> = pieces.iter().map(|piece| piece.trim().to_owned()).collect();
         assert_eq!(texts, ["select 1", "select ';'", "select 3 -- end"]);

@@ -9,10 +9,10 @@ use std::ops::ControlFlow;
 use pg_raw_parse::Node;
 use pg_raw_parse::walk::{Recurse, walk_manual};
 
-/// What one walk may use of the stack, in bytes: a sixteenth of what a planning
-/// thread has, because what comes after it (printing, sqlparser's tree) goes as
-/// deep with larger steps.
-const LIMIT: usize = 4 << 20;
+/// What one walk may use of the stack, in bytes: a fifth of what a planning thread
+/// has, because what comes after it (printing, sqlparser's tree) goes as deep with
+/// larger steps.
+const LIMIT: usize = 12 << 20;
 
 /// A statement may not be this deep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +37,28 @@ impl Ground {
             false => Err(TooDeep),
         }
     }
+}
+
+/// Visits a tree's nodes, in no order that matters, unless it has more than so many
+/// levels, its root the first. It keeps on the heap what it has still to see, so
+/// that it can be asked of any tree.
+pub(super) fn levels<'a>(
+    root: Node<'a>,
+    limit: usize,
+    mut visit: impl FnMut(Node<'a>),
+) -> Result<(), TooDeep> {
+    let mut waiting = vec![(root, 1)];
+    while let Some((node, level)) = waiting.pop() {
+        if level > limit {
+            return Err(TooDeep);
+        }
+        visit(node);
+        walk_manual::<()>(node, |child| {
+            waiting.push((child, level + 1));
+            Recurse::no()
+        });
+    }
+    Ok(())
 }
 
 /// Visits a query's nodes, itself included.

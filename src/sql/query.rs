@@ -51,12 +51,7 @@ fn govern_nested(
     let Some(query) = query_of(canonical.node()) else {
         return Err(Denial::new(Reason::Unsupported, "statement holds no query"));
     };
-    let surveyed = survey::survey(query, &|_| Rest::All).map_err(|unknown| {
-        Denial::new(
-            Reason::Unsupported,
-            format!("syntax `{unknown}` is not served"),
-        )
-    })?;
+    let surveyed = survey::survey(query, &|_| Rest::All)?;
     screen::bounded(&surveyed)?;
     if surveyed.into {
         return Err(

@@ -13,6 +13,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use super::depth::Ground;
+use super::{Denial, Reason};
 use walk::{Scope, Walk};
 
 /// In which role a relation is named.
@@ -135,10 +136,36 @@ impl Survey {
     }
 }
 
-/// A construct that the survey does not know, by its name.
+/// What the survey does not know, or not to its end.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unknown(pub(super) String);
+pub(super) enum Unknown {
+    /// A construct, by its name.
+    #[error("{0}")]
+    Construct(String),
+    /// Nested beyond what a thread has room for.
+    #[error("what is nested too deeply")]
+    TooDeep,
+    /// More of something, side by side, than may be.
+    #[error("more than {1} {0}")]
+    TooMany(&'static str, usize),
+}
+
+impl From<Unknown> for Denial {
+    fn from(unknown: Unknown) -> Self {
+        match unknown {
+            Unknown::Construct(name) => Self::new(
+                Reason::Unsupported,
+                format!("syntax `{name}` is not served"),
+            ),
+            Unknown::TooDeep => Self::too_deep(),
+            Unknown::TooMany(what, limit) => Self::new(
+                Reason::TooLarge,
+                format!("statement joins too many {what} (limit {limit})"),
+            )
+            .hint("compare with a list, an array or a table instead"),
+        }
+    }
+}
 
 /// What the walk has left to see of a subquery in FROM.
 pub(super) enum Rest<'n> {
@@ -211,5 +238,5 @@ pub(super) fn unknown(node: Node<'_>) -> Unknown {
         }
         name.extend(c.to_uppercase());
     }
-    Unknown(name)
+    Unknown::Construct(name)
 }

@@ -102,7 +102,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let policy = watch::Sender::new(Arc::new(policy));
     let front = Arc::new(Front {
         shared: Arc::new(Shared {
-            authority: Box::new(Governed::new(policy.subscribe(), PLANS)),
+            authority: Box::new(Governed::new(
+                policy.subscribe(),
+                PLANS,
+                config.limits.bounds(),
+            )),
             datasets,
             log: log.clone(),
             cancels: Cancels::default(),

@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::Requests;
-use super::read::SQL;
 use crate::audit::Event;
 use crate::audit::record::{Refusal, What};
 use crate::error::{Severity, SqlState, Tell, Told};
@@ -56,6 +55,7 @@ impl From<Denial> for Refused {
                 SqlState::SYNTAX_ERROR => "syntax",
                 SqlState::INVALID_PARAMETER_VALUE => "setting",
                 SqlState::STATEMENT_TOO_COMPLEX => "too complex",
+                SqlState::PROGRAM_LIMIT_EXCEEDED => "too large",
                 _ => "unknown name",
             },
             message: (!quotes).then(|| denial.message.clone()),
@@ -207,12 +207,12 @@ where
     }
 }
 
-pub(super) fn too_long() -> Told {
+pub(super) fn too_long(len: usize, limit: usize) -> Told {
     Told::error(
         SqlState::PROGRAM_LIMIT_EXCEEDED,
-        format!("the statement is longer than {} MiB", SQL >> 20),
+        format!("a text of {len} bytes is larger than this proxy plans (limit {limit})"),
     )
-    .hint("pass long values as parameters, or by COPY")
+    .hint("split it, load values with COPY or pass them as parameters")
 }
 
 fn not_text() -> Told {

@@ -13,8 +13,8 @@ use crate::upstream::frame::bind::Fields;
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::tag;
 
-/// The longest SQL text.
-pub(super) const SQL: usize = 16 << 20;
+/// What Parse holds beside its SQL text, at most: a name and types of parameters.
+const BESIDE: usize = 512 << 10;
 /// `PQ_LARGE_MESSAGE_LIMIT` (MaxAllocSize - 1): values and copied data.
 const LARGE: usize = 0x3fff_fffe;
 /// `PQ_SMALL_MESSAGE_LIMIT`
@@ -66,9 +66,9 @@ where
         Ok(self.from.take(len).to_vec())
     }
 
-    /// A body with SQL; `None`, and dropped, where it is longer than is served.
+    /// A body with SQL; `None`, and dropped, where it is longer than can be decided on.
     pub(super) async fn text(&mut self, len: usize) -> Result<Option<Vec<u8>>, End> {
-        if len > SQL {
+        if len > self.session.shared.authority.longest() + BESIDE {
             self.drop_body(len).await?;
             return Ok(None);
         }

@@ -128,8 +128,7 @@ pub(super) fn unread(why: &str, reached: &[Reached]) -> Denial {
     // What was found may be a literal, which has no place in a record.
     let why = why.split_once(", found: ").map_or(why, |(why, _)| why);
     if why.contains("recursion limit") {
-        return Denial::new(Reason::TooComplex, "statement is nested too deeply to plan")
-            .hint("split it, or use a temporary table for the inner part");
+        return Denial::too_deep();
     }
     Denial::new(
         Reason::Unsupported,

@@ -24,7 +24,7 @@ pub(super) fn bounded(surveyed: &Survey) -> Result<(), Denial> {
     match counts.into_iter().find(|(_, count, limit)| count > limit) {
         None => Ok(()),
         Some((what, count, limit)) => Err(Denial::new(
-            Reason::TooComplex,
+            Reason::TooLarge,
             format!("statement has {count} {what}, too many to plan (limit {limit})"),
         )
         .hint("split the statement")),

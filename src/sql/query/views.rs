@@ -31,7 +31,7 @@ pub(super) fn expand(
     };
     if depth >= VIEW_DEPTH {
         return Err(Denial::new(
-            Reason::TooComplex,
+            Reason::TooDeep,
             format!("view {} nests too deeply", relation.label()),
         ));
     }

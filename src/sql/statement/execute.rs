@@ -16,12 +16,7 @@ pub(super) fn execute(
     canonical: &Canonical,
     context: &Context<'_>,
 ) -> Result<Plan, Denial> {
-    let found = survey_expressions(execute.params()).map_err(|unknown| {
-        Denial::new(
-            Reason::Unsupported,
-            format!("syntax `{unknown}` is not served"),
-        )
-    })?;
+    let found = survey_expressions(execute.params())?;
     if !found.relations.is_empty() || !found.columns.is_empty() {
         return Err(Denial::new(
             Reason::Unsupported,

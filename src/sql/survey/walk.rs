@@ -108,9 +108,7 @@ impl Walk<'_> {
         scope: &Scope<'_>,
         target: Option<i32>,
     ) -> Result<Recurse, Unknown> {
-        self.ground
-            .check()
-            .map_err(|TooDeep| Unknown("nested too deeply".into()))?;
+        self.ground.check().map_err(|TooDeep| Unknown::TooDeep)?;
         match node {
             Node::SelectStmt(_)
             | Node::InsertStmt(_)
@@ -169,7 +167,7 @@ impl Walk<'_> {
             Node::MultiAssignRef(_) => Ok(Recurse::Yes),
             // A flat list here is a tree as deep as it is long to sqlparser.
             Node::BoolExpr(terms) if terms.args().len() > TERMS => {
-                Err(Unknown(format!("a condition of more than {TERMS} terms")))
+                Err(Unknown::TooMany("terms", TERMS))
             }
             Node::BoolExpr(_) => Ok(Recurse::Yes),
             Node::FuncCall(call) => {
@@ -329,7 +327,12 @@ impl Walk<'_> {
         let (schema, name) = match parts.as_slice() {
             [name] => (None, name.clone()),
             [schema, name] => (Some(schema.clone()), name.clone()),
-            other => return Err(Unknown(format!("function name `{}`", other.join(".")))),
+            other => {
+                return Err(Unknown::Construct(format!(
+                    "function name `{}`",
+                    other.join(".")
+                )));
+            }
         };
         // Syntax that stands for a call, such as AT LOCAL, may have no place: its
         // name is full already.
@@ -348,7 +351,7 @@ impl Walk<'_> {
 
     fn sample(&mut self, sample: &nodes::RangeTableSample) -> Result<(), Unknown> {
         let Node::RangeVar(relation) = sample.relation() else {
-            return Err(Unknown(
+            return Err(Unknown::Construct(
                 "TABLESAMPLE of something other than a relation".into(),
             ));
         };
@@ -385,5 +388,5 @@ pub(super) fn part(node: Node<'_>) -> Result<String, Unknown> {
 }
 
 fn offset(location: i32) -> Result<usize, Unknown> {
-    usize::try_from(location).map_err(|_| Unknown("a name without a place".into()))
+    usize::try_from(location).map_err(|_| Unknown::Construct("a name without a place".into()))
 }

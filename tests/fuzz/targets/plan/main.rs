@@ -97,9 +97,11 @@ fn prepare() {
 impl World {
     fn plan(&self, at: usize, text: &str) -> Result<Vec<Arc<Plan>>, Denial> {
         let context = Context {
+            bounds: sql::Bounds::default(),
             rights: &self.rights[at].1,
             catalog: &self.catalog,
             scope: &self.scope,
+            parameters: &[],
         };
         let planned = sql::plan(text, context);
         if let Err(denial) = &planned {
@@ -113,7 +115,7 @@ impl World {
 fn check(first: usize, text: &str) {
     let world = WORLD.get().unwrap();
     let at = first.wrapping_sub(usize::from(b'0')) % CALLERS.len();
-    let pieces = sql::statements(text);
+    let pieces = sql::statements(text, sql::Bounds::default());
     let Ok(plans) = world.plan(at, text) else {
         return;
     };
@@ -130,7 +132,7 @@ fn check(first: usize, text: &str) {
 fn sent(world: &World, at: usize, plan: &Plan) {
     let text = plan.text();
     assert!(!text.contains('\0'));
-    let statements = sql::statements(text).expect("what is sent is SQL");
+    let statements = sql::statements(text, sql::Bounds::default()).expect("what is sent is SQL");
     assert_eq!(statements.len(), 1, "{text}");
     if CALLERS[at] != "auditor" {
         oracle::reads_no_raw_value(text);
