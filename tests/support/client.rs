@@ -33,6 +33,19 @@ pub enum By {
 impl Client {
     /// Logs in by SCRAM.
     pub fn connect(address: SocketAddr, user: &str, password: &str, database: &str) -> Self {
+        Self::with(address, &[("user", user), ("database", database)], password)
+            .unwrap_or_else(|error| panic!("{user} cannot connect: {error}"))
+    }
+
+    /// Logs in by SCRAM with these startup parameters.
+    ///
+    /// # Errors
+    /// The SQLSTATE with which that is refused.
+    pub fn with(
+        address: SocketAddr,
+        parameters: &[(&str, &str)],
+        password: &str,
+    ) -> Result<Self, String> {
         let stream = TcpStream::connect(address).expect("the proxy listens");
         stream.set_nodelay(true).unwrap();
         stream
@@ -42,24 +55,34 @@ impl Client {
             stream: BufReader::with_capacity(1 << 16, stream),
             greeting: Vec::new(),
         };
-        let packet = format!("user\0{user}\0database\0{database}\0\0");
+        let mut packet: String = parameters
+            .iter()
+            .map(|(name, value)| format!("{name}\0{value}\0"))
+            .collect();
+        packet.push('\0');
         let mut startup = (packet.len() as u32 + 8).to_be_bytes().to_vec();
         startup.extend_from_slice(&196_608_i32.to_be_bytes());
         startup.extend_from_slice(packet.as_bytes());
         client.send(&startup);
-        client.authenticate(password);
+        client.authenticate(password)?;
         client.greeting = client.answer();
+        if let Some(state) = refusal(&client.greeting) {
+            return Err(state);
+        }
         client.greeting.retain(|(tag, _)| *tag != b'K');
-        client
+        Ok(client)
     }
 
-    fn authenticate(&mut self, password: &str) {
+    fn authenticate(&mut self, password: &str) -> Result<(), String> {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
             let (tag, body) = self.receive();
+            if let Some(state) = refusal(&[(tag, body.clone())]) {
+                return Err(state);
+            }
             assert_eq!(tag, b'R', "{}", String::from_utf8_lossy(&body));
             match body[3] {
-                0 => return,
+                0 => return Ok(()),
                 10 => {
                     let first = scram.message();
                     let length = (first.len() as u32).to_be_bytes();
@@ -109,7 +132,7 @@ impl Client {
         }
     }
 
-    /// Reads up to ReadyForQuery. Whoever waits for a COPY's data gets none.
+    /// Reads up to ReadyForQuery, or the end of the session. Whoever waits for a COPY's data gets none.
     pub fn answer(&mut self) -> Vec<Message> {
         let mut all = Vec::new();
         loop {
@@ -119,8 +142,9 @@ impl Client {
                 // By the extended protocol, the Sync that was sent is eaten by COPY.
                 self.send(&frame(b'S', &[]));
             }
+            let fatal = tag == b'E' && body.starts_with(b"SFATAL\0");
             all.push((tag, body));
-            if tag == b'Z' {
+            if tag == b'Z' || fatal {
                 return all;
             }
         }

@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod forwarder;
 pub mod generate;
 pub mod postgres;
 pub mod proxy;

@@ -226,8 +226,8 @@ fn configure(directory: &Path, options: &Options) {
     fs::write(data.join("pg_hba.conf"), hba.join("\n") + "\n").unwrap();
 }
 
-/// `ca.pem`, and beside it the server's certificate and key.
-fn certificates(directory: &Path) {
+/// Writes `ca.pem`, and beside it `server.crt` and `server.key` for `localhost`.
+pub fn certificates(directory: &Path) {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -290,7 +290,8 @@ fn binaries() -> PathBuf {
         .expect("a Postgres server (apt-get install postgresql)")
 }
 
-fn psql() -> PathBuf {
+/// The client, wherever it is.
+pub fn psql() -> PathBuf {
     places()
         .into_iter()
         .map(|place| place.join("psql"))
