@@ -147,8 +147,22 @@ impl Write for Rest<'_> {
     }
 }
 
-/// Brackets inside brackets: each level copies what is inside it once more.
-const LEVELS: usize = 64;
+/// How many brackets may stand inside each other: each level copies what is inside
+/// it once more, so a small statement may have more of them than a large one.
+fn levels(statement: Node<'_>) -> usize {
+    const COPIES: usize = 2_000_000;
+    const LEVELS: (usize, usize) = (64, 1000);
+    let mut nodes = 1;
+    if is_query(statement) {
+        let _ = walk_manual::<()>(statement, |_| {
+            nodes += 1;
+            Recurse::yes()
+        });
+        return (COPIES / nodes).clamp(LEVELS.0, LEVELS.1);
+    }
+    // The walk does not see into it.
+    LEVELS.0
+}
 
 /// A copy of the statement with brackets where the printer would leave them out;
 /// none where it needs none.
@@ -162,6 +176,7 @@ fn bracketed(statement: &nodes::RawStmt) -> Result<Option<Owned<nodes::RawStmt>>
         let mut brackets = Brackets {
             memory,
             level: 0,
+            levels: levels(statement.stmt()),
             too_deep: false,
         };
         brackets.transform_raw_stmt(copy.as_mut());
@@ -304,6 +319,7 @@ type Bracketed<'mem> = make::Unique<'mem, Node<'mem>>;
 struct Brackets<'mem> {
     memory: make::MemoryToken<'mem>,
     level: usize,
+    levels: usize,
     too_deep: bool,
 }
 
@@ -381,7 +397,7 @@ impl<'mem> Transform<'mem> for Brackets<'mem> {
         if node.indirection().is_empty() {
             let inner = usize::from(!matches!(node.arg(), Node::A_Indirection(_)));
             self.level += inner;
-            self.too_deep |= self.level > LEVELS;
+            self.too_deep |= self.level > self.levels;
             if !self.too_deep {
                 transform::transform_a_indirection(node, self);
             }
@@ -501,7 +517,9 @@ mod tests {
                 " IS NULL)".repeat(levels)
             )
         };
-        assert!(printed(&nested(60)).is_ok());
-        assert!(matches!(printed(&nested(200)), Err(Unprintable::TooDeep)));
+        assert!(printed(&nested(500)).is_ok());
+        assert!(matches!(printed(&nested(1100)), Err(Unprintable::TooDeep)));
+        let wide = format!("{}, {}1", nested(200), "1, ".repeat(20_000));
+        assert!(matches!(printed(&wide), Err(Unprintable::TooDeep)));
     }
 }
