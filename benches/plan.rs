@@ -186,6 +186,7 @@ fn main() {
         temporary: Arc::default(),
     };
     let context = Context {
+        bounds: pgveil::sql::Bounds::default(),
         rights: &rights,
         catalog: &catalog,
         scope: &scope,

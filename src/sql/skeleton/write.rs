@@ -29,13 +29,13 @@ impl Default for Writer {
 impl Writer {
     pub(super) fn ground(&self) -> Result<(), Unknown> {
         let check = self.ground.check();
-        check.map_err(|TooDeep| Unknown("nested too deeply".into()))
+        check.map_err(|TooDeep| Unknown::TooDeep)
     }
 
     /// Notes that a name comes next, and where the statement has it.
     pub(super) fn place(&mut self, location: i32) -> Result<(), Unknown> {
         let there = usize::try_from(location);
-        let there = there.map_err(|_| Unknown("a name without a place".into()))?;
+        let there = there.map_err(|_| Unknown::Construct("a name without a place".into()))?;
         self.places.push((self.text.len(), there));
         Ok(())
     }
@@ -303,7 +303,7 @@ impl Writer {
     fn written(&mut self, relation: Option<&nodes::RangeVar>) -> Result<(), Unknown> {
         match relation {
             Some(relation) => self.relation(relation),
-            None => Err(Unknown("a statement without a target".into())),
+            None => Err(Unknown::Construct("a statement without a target".into())),
         }
     }
 
