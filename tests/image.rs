@@ -1,12 +1,12 @@
 //! What masking must not cost: statements over governed tables, answered as they
 //! would be over tables that hold the masked image itself.
 //!
-//! `tests/served/*.test` hold them: `### title`, `caller: name`, perhaps `since:` and
+//! `tests/image/*.test` hold them: `### title`, `caller: name`, perhaps `since:` and
 //! a `server_version_num`, a statement, `---`, and `served N rows` or `refused
 //! SQLSTATE: message`. Whatever is served is run once more, directly, on a database
 //! whose tables have been filled with what the caller sees of them, and every byte of
 //! rows and descriptions must be equal. What is expected is rewritten in place with
-//! `PGVEIL_UPDATE=1 cargo test --test served`; read the difference.
+//! `PGVEIL_UPDATE=1 cargo test --test image`; read the difference.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,7 @@ use support::client::{By, Client, Message, refusal, show};
 use support::postgres::Postgres;
 use support::proxy::Proxy;
 
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/served");
+const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/image");
 const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 const SCHEMA: &str = include_str!("rewrite/schema.sql");
 
