@@ -5,9 +5,12 @@
 //! built from a snapshot depends on a `search_path`.
 
 pub mod load;
+mod named;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+
+pub use named::{Operator, Runs, Type};
 
 /// An object identifier of the upstream database.
 pub type Oid = u32;
@@ -168,15 +171,8 @@ pub struct Function {
     pub volatility: Volatility,
     /// Written in C or part of the server, which only an administrator can add.
     pub native: bool,
-}
-
-/// What runs functions that are not native where nobody names them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Foreign {
-    /// Its own name, without its schema
-    pub name: Arc<str>,
-    /// The functions: schema and name
-    pub functions: Vec<(Arc<str>, Arc<str>)>,
+    /// The types it takes and gives; none for one of Postgres's own.
+    pub over: Vec<Oid>,
 }
 
 /// An immutable snapshot of the upstream's catalog.
@@ -194,12 +190,20 @@ pub struct Catalog {
     pub names: HashMap<Arc<str>, HashMap<Arc<str>, Oid>>,
     /// Functions by name, over all schemas.
     pub functions: HashMap<Arc<str>, Vec<Function>>,
-    /// Operators outside pg_catalog, by name, whose functions are not native:
-    /// such an operator is arbitrary SQL.
-    pub foreign_operators: HashMap<Arc<str>, Foreign>,
-    /// Types whose values can run a function that is not native when they are cast
-    /// or, being of a domain, checked; their arrays too.
-    pub foreign_types: HashMap<Oid, Foreign>,
+    /// Names that a field of a row can have: of columns, and of functions' results.
+    pub fields: HashSet<Arc<str>>,
+    /// Operators by name, over all schemas.
+    pub operators: HashMap<Arc<str>, Vec<Operator>>,
+    /// Types by OID; [`Catalog::insert_type`] keeps `type_names` with it.
+    pub types: HashMap<Oid, Type>,
+    /// By type, if anything: what can run where a value of it, or of a type that it is
+    /// made of, comes into being, is cast or compared.
+    pub runs: HashMap<Oid, Arc<[Runs]>>,
+    /// Types by name, over all schemas.
+    pub type_names: HashMap<Arc<str>, Vec<Oid>>,
+    /// What can run in any expression, named or not: implicit casts between types of
+    /// Postgres's own, and orders of them or by their operators, that somebody has added.
+    pub everywhere: Vec<Runs>,
     /// What `"$user"` in a search_path stands for.
     pub session_user: Arc<str>,
 }
@@ -209,6 +213,19 @@ impl Catalog {
     pub fn relation(&self, schema: &str, name: &str) -> Option<&Arc<Relation>> {
         let oid = self.names.get(schema)?.get(name)?;
         self.relations.get(oid)
+    }
+
+    /// The type of that exact name.
+    pub fn type_named(&self, schema: &str, name: &str) -> Option<&Type> {
+        let mut all = self.type_names.get(name)?.iter();
+        all.find_map(|oid| self.types.get(oid).filter(|one| &*one.schema == schema))
+    }
+
+    /// Adds a type under its name and OID.
+    pub fn insert_type(&mut self, one: Type) {
+        let name = one.name.clone();
+        self.type_names.entry(name).or_default().push(one.oid);
+        self.types.insert(one.oid, one);
     }
 
     /// Adds a relation under its name and OID.

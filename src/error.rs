@@ -25,6 +25,10 @@ impl SqlState {
     pub const UNDEFINED_TABLE: Self = Self("42P01");
     /// A function that is not there.
     pub const UNDEFINED_FUNCTION: Self = Self("42883");
+    /// A column that is not there, or that this caller may not know of.
+    pub const UNDEFINED_COLUMN: Self = Self("42703");
+    /// A type that is not there.
+    pub const UNDEFINED_OBJECT: Self = Self("42704");
     /// A prepared statement that is not there.
     pub const UNDEFINED_STATEMENT: Self = Self("26000");
     /// A cursor or portal that is not there.

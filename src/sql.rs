@@ -4,13 +4,16 @@
 //! and `upstream` sends SQL only as a `Plan`, so that nothing reaches Postgres
 //! which was not decided here.
 
+mod attributes;
 pub mod cache;
 mod canonical;
 mod depth;
 mod functions;
+mod gate;
 mod mistake;
 pub(crate) mod names;
 mod normalize;
+mod operators;
 mod printer;
 mod pushdown;
 mod query;
@@ -25,6 +28,8 @@ mod statement;
 mod survey;
 mod system;
 mod temporary;
+mod types;
+mod unnamed;
 
 use std::sync::Arc;
 
@@ -86,21 +91,6 @@ pub struct Context<'a> {
     /// The types that the client gives its parameters, as Parse has them: 0, or
     /// none, leaves one to Postgres.
     pub parameters: &'a [Oid],
-}
-
-impl<'a> Context<'a> {
-    /// Names of the types that run functions which policy does not trust.
-    fn foreign_types(&self) -> impl Iterator<Item = &'a str> {
-        let (rights, types) = (self.rights, &self.catalog.foreign_types);
-        let foreign = types.values().filter(|own| !rights.trusts(own));
-        foreign.map(|own| &*own.name)
-    }
-
-    /// The name of that type, if it is one of them.
-    fn foreign_type(&self, oid: Oid) -> Option<&'a str> {
-        let own = self.catalog.foreign_types.get(&oid)?;
-        (!self.rights.trusts(own)).then_some(&*own.name)
-    }
 }
 
 /// One statement, decided: the only thing that can be sent upstream as SQL.
@@ -250,8 +240,13 @@ pub enum Reason {
     /// The relation is not in the catalog: 42P01; the session may refresh the
     /// catalog and ask again.
     UnknownRelation,
-    /// The function is not in the catalog: 42883.
+    /// The function, or the operator, is not in the catalog: 42883, and the same.
     UnknownFunction,
+    /// No column of that name is in the catalog, nor a function that it could mean:
+    /// 42703, and the same.
+    UnknownColumn,
+    /// The type is not in the catalog: 42704, and the same.
+    UnknownType,
     /// A setting's value: 22023.
     Setting,
     /// Nested too deeply: 54001.
@@ -322,6 +317,8 @@ impl Tell for Denial {
             Reason::Grammar(mistake) => mistake.state(),
             Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
             Reason::UnknownFunction => SqlState::UNDEFINED_FUNCTION,
+            Reason::UnknownColumn => SqlState::UNDEFINED_COLUMN,
+            Reason::UnknownType => SqlState::UNDEFINED_OBJECT,
             Reason::Setting => SqlState::INVALID_PARAMETER_VALUE,
             Reason::TooDeep => SqlState::STATEMENT_TOO_COMPLEX,
             Reason::TooLarge => SqlState::PROGRAM_LIMIT_EXCEEDED,
@@ -351,6 +348,7 @@ pub fn statements(text: &str, bounds: Bounds) -> Result<Vec<Arc<str>>, Denial> {
 /// The first denial refuses the whole message: nothing of it may run.
 pub fn plan(text: &str, context: Context<'_>) -> Result<Vec<Arc<Plan>>, Denial> {
     guarded(|| {
+        types::parameters(context.parameters, &context)?;
         let all = canonical::statements(text, context.bounds)?;
         all.iter()
             .map(|one| statement::decide(one, &context).map(Arc::new))

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use pgveil::catalog::load::{LoadError, load};
-use pgveil::catalog::{Catalog, Relation, RelationKind, TypeClass, Volatility};
+use pgveil::catalog::{Catalog, Relation, RelationKind, Runs, TypeClass, Volatility};
 use support::postgres::Postgres;
 
 const SCHEMA: &str = r#"
@@ -57,6 +57,29 @@ CREATE FUNCTION leak(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';
 CREATE FUNCTION same(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 = $2';
 CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = same);
 CREATE OPERATOR ==== (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4eq);
+CREATE FUNCTION says(int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT true';
+CREATE DOMAIN telling AS int CHECK (says(VALUE));
+CREATE DOMAIN retelling AS telling;
+CREATE TYPE tale AS (n int, teller telling);
+CREATE TYPE span AS RANGE (subtype = telling, multirange_type_name = spans);
+CREATE TABLE told (all_of_it tale[]);
+CREATE DOMAIN by_default AS text DEFAULT leak(4);
+CREATE TYPE plain AS ENUM ('one');
+CREATE TYPE tint AS ENUM ('red');
+CREATE FUNCTION tint_text(tint) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT ''x''';
+CREATE CAST (tint AS text) WITH FUNCTION tint_text(tint);
+CREATE FUNCTION mood_cmp(mood, mood) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 0';
+CREATE FUNCTION mood_lt(mood, mood) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT false';
+CREATE OPERATOR <% (FUNCTION = mood_lt, LEFTARG = mood, RIGHTARG = mood);
+CREATE FUNCTION leak_order(tint, tint) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT 0';
+CREATE OPERATOR CLASS mood_ops DEFAULT FOR TYPE mood USING btree AS
+    OPERATOR 1 <%, FUNCTION 1 mood_cmp(mood, mood);
+CREATE OPERATOR CLASS hues DEFAULT FOR TYPE tint USING btree AS
+    OPERATOR 3 = (anyenum, anyenum), FUNCTION 1 leak_order(tint, tint);
+CREATE FUNCTION point_of(text) RETURNS point LANGUAGE sql IMMUTABLE AS 'SELECT point(1, 2)';
+CREATE CAST (text AS point) WITH FUNCTION point_of(text);
+CREATE FUNCTION box_of(text) RETURNS box LANGUAGE sql IMMUTABLE AS 'SELECT NULL::box';
+CREATE CAST (text AS box) WITH FUNCTION box_of(text) AS IMPLICIT;
 ALTER ROLE proxy SET search_path = public, sealed;
 ALTER ROLE proxy SET quote_all_identifiers = on;
 "#;
@@ -253,9 +276,64 @@ async fn functions_and_operators() {
     );
     assert!(upper.iter().any(|function| function.native));
     assert_eq!(upper[0].volatility, Volatility::Immutable);
-    let behind = &catalog.foreign_operators["==="].functions;
-    assert!(behind.iter().all(|(schema, _)| &**schema == "public") && !behind.is_empty());
-    assert_eq!(catalog.foreign_operators.len(), 1);
+    let operator = |name: &str| &catalog.operators[name][..];
+    let same = Runs::Function {
+        schema: "public".into(),
+        name: "same".into(),
+    };
+    assert!(matches!(operator("==="), [one] if one.runs == [same] && one.over == [23, 23, 16]));
+    assert!(matches!(operator("===="), [one] if one.runs.is_empty()));
+}
+
+#[tokio::test]
+async fn what_runs_behind_types() {
+    let catalog = catalog().await;
+    let text = |run: &Runs| match run {
+        Runs::Function { schema, name } => format!("{schema}.{name}"),
+        Runs::Expression(text) => text.to_string(),
+    };
+    let runs = |schema: &str, name: &str| {
+        let one = catalog.type_named(schema, name).expect(name);
+        let runs = catalog.runs.get(&one.oid);
+        let mut names: Vec<String> = runs
+            .into_iter()
+            .flat_map(|runs| runs.iter())
+            .map(text)
+            .collect();
+        names.sort();
+        names
+    };
+    let none: [&str; 0] = [];
+    assert_eq!(runs("pg_catalog", "int4"), none);
+    assert_eq!(runs("information_schema", "cardinal_number"), none);
+    assert_eq!(runs("public", "plain"), none);
+    // A check, a domain over it, an array, a row, a range, a multirange.
+    let check = ["public.says(VALUE)"];
+    for name in [
+        "telling",
+        "retelling",
+        "_telling",
+        "tale",
+        "_tale",
+        "span",
+        "spans",
+        "told",
+    ] {
+        assert_eq!(runs("public", name), check, "{name}");
+    }
+    assert_eq!(runs("public", "by_default"), ["public.leak(4)"]);
+    // A cast, and an order.
+    let orders = ["public.leak_order", "public.tint_text"];
+    assert_eq!(runs("public", "tint"), orders);
+    assert_eq!(
+        runs("public", "mood"),
+        ["public.mood_cmp", "public.mood_lt"]
+    );
+    // Between two of Postgres's own: met by the target's name, or anywhere.
+    assert_eq!(runs("pg_catalog", "point"), ["public.point_of"]);
+    let mut everywhere: Vec<String> = catalog.everywhere.iter().map(text).collect();
+    everywhere.sort();
+    assert_eq!(everywhere, ["public.box_of", "public.leak_order"]);
 }
 
 #[tokio::test]

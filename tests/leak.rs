@@ -3,7 +3,9 @@
 //! `tests/leak/*.test` hold them, a class a file: `### title`, `caller: name`,
 //! statements with `;` alone on a line between them, `---`, and for each statement
 //! `served` or `refused SQLSTATE`, by the simple and, where that differs, by the
-//! extended protocol (Postgres's own errors are refusals too). What is expected is
+//! extended protocol (Postgres's own errors are refusals too). `servers: 15-16`
+//! under the caller: such versions only. A statement after `admin:` is the
+//! administrator's, run past the proxy. What is expected is
 //! rewritten in place with `PGVEIL_UPDATE=1 cargo test --test leak`; read the
 //! difference. Whatever is expected, a raw value in any byte of an answer is a
 //! leak, and so is a byte that differs between two databases with the same image.
@@ -31,6 +33,7 @@ struct Case {
     head: String,
     title: String,
     caller: String,
+    servers: std::ops::RangeInclusive<u32>,
     statements: Vec<String>,
     expected: String,
 }
@@ -47,11 +50,19 @@ fn cases(text: &str) -> (String, Vec<Case>) {
             let title = lines.next().unwrap_or_default().to_owned();
             let caller = lines.next().unwrap_or_default();
             let caller = caller.strip_prefix("caller: ").expect("a caller");
-            let statements = lines.next().unwrap_or_default();
+            let mut statements = lines.next().unwrap_or_default();
+            let mut servers = 0..=u32::MAX;
+            if let Some(rest) = statements.strip_prefix("servers: ") {
+                let (range, rest) = rest.split_once('\n').expect("a statement");
+                let (low, high) = range.split_once('-').expect("two versions");
+                servers = low.parse().unwrap()..=high.parse().unwrap();
+                statements = rest;
+            }
             Case {
                 head: head.to_owned(),
                 title,
                 caller: caller.to_owned(),
+                servers,
                 statements: statements.split("\n;\n").map(str::to_owned).collect(),
                 expected: expected.trim_end().to_owned(),
             }
@@ -108,6 +119,13 @@ fn corpus() {
         .into_iter()
         .map(|caller| (caller, secrets(&worlds.a, caller)))
         .collect();
+    let version: u32 = worlds
+        .a
+        .postgres
+        .psql("SHOW server_version_num")
+        .trim()
+        .parse()
+        .unwrap();
     let mut pairs: BTreeMap<(String, usize), Pair> = BTreeMap::new();
     for file in files() {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -116,6 +134,10 @@ fn corpus() {
         let mut rewritten = comment;
         for case in all {
             count += 1;
+            if !case.servers.contains(&(version / 10_000)) {
+                write!(rewritten, "### {}\n---\n{}\n\n", case.head, case.expected).unwrap();
+                continue;
+            }
             let (_, raw) = secrets
                 .iter()
                 .find(|(caller, _)| *caller == case.caller)
@@ -126,6 +148,11 @@ fn corpus() {
                     .or_insert_with(|| worlds.pair(&case.caller));
                 let mut outcomes = Vec::new();
                 for statement in &case.statements {
+                    if let Some(statement) = statement.strip_prefix("admin: ") {
+                        worlds.administer(statement);
+                        outcomes.push("done".to_owned());
+                        continue;
+                    }
                     let (one, other) = pair.run(statement, by);
                     let found = find(&one, raw);
                     if found.is_some() || one != other {

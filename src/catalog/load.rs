@@ -9,8 +9,10 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::named::close;
 use super::{
-    Catalog, Column, Foreign, Function, Oid, Relation, RelationKind, TypeClass, Volatility,
+    Catalog, Column, Function, Oid, Operator, Relation, RelationKind, Runs, Type, TypeClass,
+    Volatility,
 };
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
@@ -89,8 +91,10 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let columns = inquiry.fetch(include_str!("load/columns.sql")).await?;
     let parents = inquiry.fetch(include_str!("load/parents.sql")).await?;
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
+    let fields = inquiry.fetch(include_str!("load/fields.sql")).await?;
     let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
     let types = inquiry.fetch(include_str!("load/types.sql")).await?;
+    let runs = inquiry.fetch(include_str!("load/runs.sql")).await?;
     inquiry.fetch("COMMIT").await?;
 
     let mut texts = Texts::default();
@@ -113,6 +117,8 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         if let Some(mut relation) = relation(row, &mut texts)? {
             relation.columns = columns.remove(&relation.oid).unwrap_or_default();
             relation.parents = parents.remove(&relation.oid).unwrap_or_default();
+            let names = relation.columns.iter().map(|column| column.name.clone());
+            catalog.fields.extend(names);
             catalog.insert(relation);
         }
     }
@@ -121,34 +127,60 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         let name = function.name.clone();
         catalog.functions.entry(name).or_default().push(function);
     }
+    for row in fields {
+        let name = Cells::of(row).text("field")?;
+        catalog.fields.insert(texts.shared(name));
+    }
     for row in operators {
         let mut row = Cells::of(row);
-        let name = texts.shared(row.text("operator")?);
-        let entry = catalog.foreign_operators.entry(name.clone());
-        foreign(entry.or_insert_with(|| unknown(name)), row, &mut texts)?;
+        let (schema, name) = (row.text("schema")?, row.text("operator")?);
+        let operator = Operator {
+            schema: texts.shared(schema),
+            over: row.oids()?,
+            runs: row.runs(&mut texts).into_iter().collect(),
+        };
+        let all = catalog.operators.entry(texts.shared(name)).or_default();
+        all.push(operator);
     }
-    for row in types {
-        let mut row = Cells::of(row);
-        let oid: Oid = row.value("type")?;
-        let name = texts.shared(row.text("type's name")?);
-        let entry = catalog.foreign_types.entry(oid);
-        foreign(entry.or_insert_with(|| unknown(name)), row, &mut texts)?;
-    }
+    types_of(&mut catalog, types, runs, &mut texts)?;
     Ok(catalog)
 }
 
-fn unknown(name: Arc<str>) -> Foreign {
-    Foreign {
-        name,
-        functions: Vec::new(),
+/// Types, each with what runs behind it and all that it is made of.
+fn types_of(
+    catalog: &mut Catalog,
+    types: Vec<Row>,
+    runs: Vec<Row>,
+    texts: &mut Texts,
+) -> Result<(), Fault> {
+    let mut own: HashMap<Oid, Vec<Runs>> = HashMap::new();
+    for row in runs {
+        let mut row = Cells::of(row);
+        let of: Oid = row.value("type")?;
+        let runs = row.runs(texts).ok_or(Fault::Cell("function"))?;
+        match of {
+            0 => catalog.everywhere.push(runs),
+            of => own.entry(of).or_default().push(runs),
+        }
     }
-}
-
-/// The rest of a row: one of the functions that something runs.
-fn foreign(own: &mut Foreign, mut row: Cells, texts: &mut Texts) -> Result<(), Fault> {
-    let schema = texts.shared(row.text("function's schema")?);
-    let name = texts.shared(row.text("function's name")?);
-    own.functions.push((schema, name));
+    let mut over: HashMap<Oid, Vec<Oid>> = HashMap::new();
+    for row in types {
+        let mut row = Cells::of(row);
+        let oid = row.value("oid")?;
+        let (schema, name) = (row.text("schema")?, row.text("type's name")?);
+        let mut parts = row.oids()?;
+        let relation: Oid = row.value("relation")?;
+        if let Some(relation) = catalog.relations.get(&relation) {
+            parts.extend(relation.columns.iter().map(|column| column.type_oid));
+        }
+        over.insert(oid, parts);
+        catalog.insert_type(Type {
+            oid,
+            schema: texts.shared(schema),
+            name: texts.shared(name),
+        });
+    }
+    catalog.runs = close(own, &over);
     Ok(())
 }
 
@@ -258,6 +290,7 @@ fn function(row: Row, texts: &mut Texts) -> Result<Function, Fault> {
             _ => Volatility::Volatile,
         },
         native: row.flag("language")?,
+        over: row.oids()?,
     })
 }
 
@@ -279,6 +312,25 @@ impl Cells {
 
     fn value<T: FromStr>(&mut self, what: &'static str) -> Result<T, Fault> {
         self.text(what)?.parse().map_err(|_| Fault::Cell(what))
+    }
+
+    /// A list of OIDs; none where there is none.
+    fn oids(&mut self) -> Result<Vec<Oid>, Fault> {
+        let list = self.cell().unwrap_or_default();
+        let oids = list.split(',').filter(|oid| !oid.is_empty());
+        oids.map(|oid| oid.parse().map_err(|_| Fault::Cell("types")))
+            .collect()
+    }
+
+    /// A function's schema and name, or else an expression.
+    fn runs(&mut self, texts: &mut Texts) -> Option<Runs> {
+        match (self.cell(), self.cell()) {
+            (Some(schema), Some(name)) => Some(Runs::Function {
+                schema: texts.shared(schema),
+                name: texts.shared(name),
+            }),
+            _ => self.cell().map(|text| Runs::Expression(text.into())),
+        }
     }
 
     fn flag(&mut self, what: &'static str) -> Result<bool, Fault> {

@@ -53,7 +53,7 @@ use self::subject::Subject;
 use super::load::Policy;
 use super::model::{Dataset, Digested};
 use super::{Action, ColumnAccess, Limits, RelationAccess, RowFilter, Treatment};
-use crate::catalog::{Catalog, Foreign, Relation, RelationKind};
+use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::identity::Principal;
 
 /// A principal's effective rights in one dataset.
@@ -193,12 +193,6 @@ impl Rights {
                     .iter()
                     .any(|pattern| pattern.matches(schema, name))
             })
-    }
-
-    /// Whether it trusts every function that something runs without a name in sight.
-    pub fn trusts(&self, foreign: &Foreign) -> bool {
-        let mut functions = foreign.functions.iter();
-        functions.all(|(schema, name)| self.trusts_function(schema, name))
     }
 
     /// Whether every column of every relation is clear, without a row filter.

@@ -12,7 +12,6 @@ use std::sync::{Arc, PoisonError};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::End;
-use super::authority::Sight;
 use super::names::{Change, NAME, Portal, Prepared};
 use super::pipeline::{Assumed, Entry, Expect, Run};
 use super::requests::{Refused, Requests, Step, Stop, malformed_bind, unsendable};
@@ -59,14 +58,6 @@ where
     async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
         let name = checked(parse.name)?;
         let steps = self.decide(&Arc::from(parse.query), &parse.types).await?;
-        // Reading a parameter runs its domain's check.
-        let Sight {
-            catalog, standing, ..
-        } = &*self.sight;
-        let mut foreign = (parse.types.iter()).filter_map(|oid| catalog.foreign_types.get(oid));
-        if let Some(foreign) = foreign.find(|own| !standing.rights.trusts(own)) {
-            return Err(Refused::from(foreign_parameter(&foreign.name)).into());
-        }
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
             return Err(Refused::from(several()).into());
         };
@@ -415,14 +406,6 @@ fn several() -> Told {
         SqlState::SYNTAX_ERROR,
         "cannot insert multiple commands into a prepared statement",
     )
-}
-
-fn foreign_parameter(name: &str) -> Told {
-    Told::error(
-        SqlState::INSUFFICIENT_PRIVILEGE,
-        format!("type {name} is cast or checked by a function that policy does not know"),
-    )
-    .hint("give the parameter another type")
 }
 
 fn prepare_again() -> Told {

@@ -17,13 +17,15 @@ mod views;
 
 use std::sync::Arc;
 
+use pg_raw_parse::Node;
+
 use super::canonical::{Canonical, query_of};
 use super::splice::apply;
 use super::survey::{self, Rest, Role};
-use super::{Context, Denial, Reason, RelationUse};
+use super::{Context, Denial, Reason, RelationUse, gate, types};
 use reach::Standing;
 
-pub(super) use screen::{named_types, screened};
+pub(super) use screen::attributes;
 
 /// A query, governed.
 #[derive(Debug)]
@@ -67,8 +69,11 @@ fn govern_nested(
         .iter()
         .any(|one| !matches!(one.standing, Standing::Clear));
     screen::locks(&surveyed, governed, context)?;
-    screen::operators(&surveyed, context)?;
-    screen::types(&surveyed, &reached, context)?;
+    let mut named = gate::pass(&surveyed, context)?;
+    if let Node::PrepareStmt(prepare) = canonical.node() {
+        named.extend(types::listed(prepare.argtypes().iter(), context)?);
+    }
+    screen::values(&reached, context)?;
 
     let reading = agreement::read(canonical, query, &surveyed, &reached);
     let reading = match (reading, governed) {
@@ -85,8 +90,9 @@ fn govern_nested(
     }
     let touched = touched::touched(&reached, reading.as_ref());
     blocked::refuse(&reached, &touched)?;
-    let edits = edits::edits(canonical, &surveyed, &reached, reading.as_ref(), context)
+    let mut edits = edits::edits(canonical, &surveyed, &reached, reading.as_ref(), context)
         .map_err(|denial| denial.touching(touched.clone()))?;
+    edits.append(&mut named);
     let text = apply(&canonical.text, edits)
         .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
     Ok(Governed {

@@ -32,7 +32,7 @@ use pg_raw_parse::{Node, nodes, parse};
 use super::canonical::query_of;
 use super::statement::Kind;
 use super::survey::{self, Rest};
-use super::{Context, Denial, Reason, system, temporary};
+use super::{Context, Denial, Reason, system, temporary, types};
 use crate::catalog::{Oid, Relation};
 use crate::policy::{Action, RelationAccess};
 use parameters::{Declared, Uses};
@@ -135,7 +135,11 @@ impl<'a> Referee<'a> {
             | Node::DeclareCursorStmt(_) => {}
             Node::PrepareStmt(prepare) => {
                 let types = prepare.argtypes().iter();
-                self.types(types.clone().filter_map(survey::type_name))?;
+                match types::listed(types.clone(), self.context) {
+                    Ok(edits) if edits.is_empty() => {}
+                    Ok(_) => return Err("a type is not qualified".into()),
+                    Err(denial) => return Err(denial.message),
+                }
                 *self.declared.borrow_mut() = types.map(Declared::by_name).collect();
             }
             Node::ExplainStmt(explain) => {
@@ -212,8 +216,7 @@ impl<'a> Referee<'a> {
         }
         self.locks(&found, scanned.get())?;
         self.names(&found, place)?;
-        self.operators(&found)?;
-        self.types(found.types.iter().cloned())?;
+        self.gate(&found, place)?;
         self.functions(&found, place)?;
         self.attributes(&found, query, place)
     }

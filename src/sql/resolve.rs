@@ -54,6 +54,8 @@ pub(super) struct Reading {
     /// References that certainly mean a column, so never a function in
     /// attribute notation.
     pub(super) certain: BTreeSet<usize>,
+    /// References that certainly mean none.
+    pub(super) attributes: BTreeSet<usize>,
 }
 
 impl Reading {

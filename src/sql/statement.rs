@@ -15,8 +15,8 @@ use crate::policy::Action;
 
 use super::canonical::{self, Canonical};
 use super::normalize::{fingerprint, normalized};
-use super::query::{Governed, govern, named_types};
-use super::survey::{type_name, unknown};
+use super::query::{Governed, govern};
+use super::survey::unknown;
 use super::{Context, Denial, Effect, Plan, Reason, referee, session, temporary};
 
 pub(super) use kind::Kind;
@@ -73,8 +73,6 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             query(kind, canonical, context, Effect::Declare(name))
         }
         Node::PrepareStmt(prepare) => {
-            let types = prepare.argtypes().iter().filter_map(type_name).collect();
-            named_types(&types, context)?;
             let name = owned(prepare.name());
             query(kind, canonical, context, Effect::Prepare(name))
         }

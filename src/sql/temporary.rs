@@ -14,10 +14,10 @@ use crate::policy::Action;
 
 use super::canonical::Canonical;
 use super::names::qualified;
-use super::query::{govern, named_types};
+use super::query::govern;
+use super::splice::apply;
 use super::statement::{Kind, plan, planned, require};
-use super::survey::type_name;
-use super::{Context, Denial, Effect, Plan, Reason};
+use super::{Context, Denial, Effect, Plan, Reason, types};
 
 /// The schema that a session's temporary tables are named by.
 pub(super) const SCHEMA: &str = "pg_temp";
@@ -95,23 +95,18 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
     match canonical.node() {
         Node::CreateStmt(create) => {
             plain(create)?;
-            let columns = create
-                .table_elts()
-                .iter()
-                .filter_map(|element| match element {
-                    Node::ColumnDef(column) => column.type_name().and_then(type_name),
-                    _ => None,
-                });
-            named_types(&columns.collect(), context)?;
             lasting(create.oncommit)?;
-            created(create.relation(), canonical.text.clone())
+            types::everywhere(context)?;
+            let text = apply(&canonical.text, types::columns(create, context)?)
+                .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
+            created(create.relation(), text, context)
         }
         Node::CreateTableAsStmt(create) => {
             let into = create.into();
             lasting(into.map_or(nodes::OnCommitAction::ONCOMMIT_NOOP, |into| into.on_commit))?;
             let relation = into.and_then(|into| into.rel());
             let governed = govern(canonical, context)?;
-            let made = created(relation, String::new())?;
+            let made = created(relation, String::new(), context)?;
             let plan = planned(Kind::Ddl, governed, made.effect);
             Ok(Plan {
                 kind: made.kind,
@@ -139,11 +134,23 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
 }
 
 /// The plan that makes it, under its own schema: a name with another schema is
-/// refused by the grammar of the server.
-fn created(relation: Option<&nodes::RangeVar>, text: String) -> Result<Plan, Denial> {
+/// refused by the grammar of the server. Its row is a type of its name, which would
+/// come before any other of that name: in masks and views too.
+fn created(
+    relation: Option<&nodes::RangeVar>,
+    text: String,
+    context: &Context<'_>,
+) -> Result<Plan, Denial> {
     let Some(name) = relation.and_then(|relation| relation.relname()) else {
         return Err(Denial::new(Reason::Unsupported, "a table without a name"));
     };
+    if context.catalog.type_named("pg_catalog", name).is_some() {
+        return Err(Denial::new(
+            Reason::Unsupported,
+            format!("a temporary table cannot bear the name of the type {name}"),
+        )
+        .hint("give it another name"));
+    }
     let effect = Effect::CreateTemporary(name.into());
     Ok(plan(
         "CREATE TABLE",

@@ -22,7 +22,6 @@ CREATE INDEX customers_email ON public.customers (email);
 CREATE UNIQUE INDEX customers_ssn ON public.customers (ssn);
 ALTER TABLE public.customers ADD CONSTRAINT salary_is_paid CHECK (salary > 0 OR salary IS NULL);
 CREATE STATISTICS public.customers_known (mcv) ON region, ssn FROM public.customers;
-CREATE DOMAIN public.label AS text COLLATE "C";
 CREATE INDEX accounts_holder ON public.accounts (holder);
 ANALYZE;
 CREATE VIEW public.regions AS SELECT * FROM (VALUES ('EU', 1), ('US', 2)) v(region, n);

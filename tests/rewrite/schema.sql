@@ -45,6 +45,7 @@ CREATE TABLE public.accounts (
     region text
 );
 CREATE SEQUENCE public.tickets;
+CREATE DOMAIN public.label AS text COLLATE "C";
 
 CREATE VIEW public.customer_contacts AS SELECT id, full_name, email, phone FROM public.customers;
 CREATE VIEW public.customer_ids AS SELECT id, ssn FROM public.customers;

@@ -13,6 +13,7 @@ use super::proxy::Proxy;
 const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 const SCHEMA: &str = include_str!("../rewrite/schema.sql");
 const OBJECTS: &str = include_str!("../leak/objects.sql");
+const NAMED: &str = include_str!("../leak/named.sql");
 const ROWS: &str = include_str!("../leak/rows.sql");
 
 /// A database and its proxy.
@@ -31,6 +32,7 @@ impl World {
         });
         postgres.psql(SCHEMA);
         postgres.psql(OBJECTS);
+        postgres.psql(NAMED);
         postgres.psql(&ROWS.replace("VARIANT", variant));
         let proxy = Proxy::start(&postgres, "proxy", &Path::new(REWRITE).join("policy"));
         Self { postgres, proxy }
@@ -57,6 +59,13 @@ impl Worlds {
                 c: c.join().unwrap(),
             }
         })
+    }
+
+    /// Has the administrators run a statement on each, past the proxy.
+    pub fn administer(&self, statement: &str) {
+        for world in [&self.a, &self.b, &self.c] {
+            world.postgres.psql(statement);
+        }
     }
 
     /// Two sessions that the caller must not be able to tell apart.

@@ -68,7 +68,7 @@ where
         // A name may be newer than the catalog.
         while let Err(denial) = &told
             && tries == 0
-            && matches!(denial.tell().state.0, "42P01" | "42883")
+            && matches!(denial.tell().state.0, "42P01" | "42703" | "42704" | "42883")
         {
             tries += 1;
             let seen = self.sight.catalog.epoch;

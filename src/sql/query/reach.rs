@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use super::sample::sample;
 use super::scans::names_system;
-use super::screen::{foreign_type, row_is_foreign};
 use super::views::expand;
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::{Action, RelationAccess};
 use crate::sql::canonical::{Canonical, ONLY_MARK};
 use crate::sql::names::lookup;
 use crate::sql::survey::{RelationSite, Role, Survey};
-use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary};
+use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary, types};
 
 /// A relation as the statement reaches it.
 pub(super) struct Reached {
@@ -109,7 +108,7 @@ pub(super) fn reach(
             ));
         }
         match system::standing(relation, context)? {
-            system::Standing::Clear if row_is_foreign(relation, context) => {
+            system::Standing::Clear if types::row(relation, context).is_err() => {
                 let text = system::scan(relation, None, &names_system(surveyed))?;
                 reached.standing = Standing::Scan(text);
             }
@@ -127,8 +126,8 @@ pub(super) fn reach(
     match site.role {
         Role::Target => {
             target(relation, &access)?;
-            if row_is_foreign(relation, context) && surveyed.takes_row(site) {
-                return Err(foreign_type(&relation.name));
+            if surveyed.takes_row(site) {
+                types::row(relation, context)?;
             }
         }
         Role::Read => {
@@ -151,7 +150,7 @@ pub(super) fn reach(
                 | RelationKind::ForeignTable
                 | RelationKind::MaterializedView => {
                     // A scan's rows have no type of their own.
-                    if !access.is_clear() || row_is_foreign(relation, context) {
+                    if !access.is_clear() || types::row(relation, context).is_err() {
                         reached.standing = Standing::Governed;
                     }
                 }

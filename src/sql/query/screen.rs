@@ -1,17 +1,16 @@
 //! What a statement may not hold, whatever it reads: too much of anything, locks,
-//! and operators, types and attributes behind which a function stands that policy
-//! does not know.
+//! and values and attributes behind which a function stands that policy does not
+//! know.
 //!
 //! Knows nothing about treatments of columns.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use super::reach::Reached;
-use crate::catalog::Relation;
 use crate::policy::Action;
 use crate::sql::resolve::Reading;
-use crate::sql::survey::{Argument, FunctionSite, Survey};
-use crate::sql::{Context, Denial, Reason, functions};
+use crate::sql::survey::Survey;
+use crate::sql::{Context, Denial, Reason, attributes, types};
 
 /// What one statement may hold: planning must not keep a thread from others.
 pub(super) fn bounded(surveyed: &Survey) -> Result<(), Denial> {
@@ -46,102 +45,33 @@ pub(super) fn locks(
     .hint("leave the locking clause out"))
 }
 
-pub(super) fn operators(surveyed: &Survey, context: &Context<'_>) -> Result<(), Denial> {
-    let foreign = &context.catalog.foreign_operators;
-    let mut named = surveyed
-        .operators
+/// Whether what the relations hold may be read: see [`types`].
+pub(super) fn values(reached: &[Reached], context: &Context<'_>) -> Result<(), Denial> {
+    reached
         .iter()
-        .filter_map(|name| foreign.get(name.as_str()));
-    match named.find(|operator| !context.rights.trusts(operator)) {
-        None => Ok(()),
-        Some(operator) => Err(Denial::new(
-            Reason::Policy,
-            format!(
-                "operator {} is overloaded by a function that policy does not know",
-                operator.name
-            ),
-        )
-        .hint("write the comparison with a built-in function instead")),
-    }
-}
-
-/// A cast or a domain's check can run arbitrary SQL without a name in sight: no
-/// value of such a type may come into being, from a column or by its name. Whole
-/// rows lose their type by the scan that [`super::reach`] puts in the relation's place.
-pub(super) fn types(
-    surveyed: &Survey,
-    reached: &[Reached],
-    context: &Context<'_>,
-) -> Result<(), Denial> {
-    let mut columns = reached.iter().flat_map(|one| one.relation.columns.iter());
-    match columns.find_map(|column| context.foreign_type(column.type_oid)) {
-        Some(name) => Err(foreign_type(name)),
-        None => named_types(&surveyed.types, context),
-    }
-}
-
-/// The same of names of types alone.
-pub(in crate::sql) fn named_types(
-    names: &BTreeSet<String>,
-    context: &Context<'_>,
-) -> Result<(), Denial> {
-    let mut named = context.foreign_types().filter(|name| names.contains(*name));
-    named.next().map_or(Ok(()), |name| Err(foreign_type(name)))
-}
-
-/// Whether a cast of the relation's whole rows is such a function.
-pub(super) fn row_is_foreign(relation: &Relation, context: &Context<'_>) -> bool {
-    let mut foreign = context.foreign_types();
-    foreign.any(|name| *name == *relation.name)
-}
-
-pub(super) fn foreign_type(name: &str) -> Denial {
-    Denial::new(
-        Reason::Policy,
-        format!("type {name} is cast or checked by a function that policy does not know"),
-    )
-    .hint("select other columns, and leave the type out")
-}
-
-/// Expressions that stand outside any query: the arguments of EXECUTE.
-pub(in crate::sql) fn screened(found: &Survey, context: &Context<'_>) -> Result<(), Denial> {
-    operators(found, context)?;
-    attributes(found, None, context)
+        .try_for_each(|one| types::values(&one.relation, context))
 }
 
 /// `row.f` is `f(row)` where the row has no such column: the function has to be
 /// one that may be called.
-pub(super) fn attributes(
+pub(in crate::sql) fn attributes(
     surveyed: &Survey,
     reading: Option<&Reading>,
     context: &Context<'_>,
 ) -> Result<(), Denial> {
-    let uncertain = surveyed
-        .columns
-        .iter()
-        .filter(|site| site.parts.len() > 1)
-        .filter(|site| !reading.is_some_and(|reading| reading.certain.contains(&site.start)))
-        .filter_map(|site| site.parts.last());
-    let names: BTreeSet<&String> = uncertain.chain(&surveyed.fields).collect();
-    for name in names {
-        // Which of that name would run is Postgres's to say: all must be allowed.
-        for function in context
-            .catalog
-            .functions
-            .get(name.as_str())
-            .into_iter()
-            .flatten()
-        {
-            functions::allow(
-                &FunctionSite {
-                    start: 0,
-                    schema: Some(function.schema.to_string()),
-                    name: name.clone(),
-                    argument: Argument::Other,
-                },
-                context,
-            )?;
+    let certain = |at| reading.is_some_and(|reading| reading.certain.contains(&at));
+    let certainly_none = |at| reading.is_some_and(|reading| reading.attributes.contains(&at));
+    let is_field = |name: &str| attributes::may_be_field(name, surveyed, context);
+    let mut names: BTreeMap<&str, bool> = BTreeMap::new();
+    for site in surveyed.columns.iter().filter(|site| site.parts.len() > 1) {
+        if let Some(name) = site.parts.last().filter(|_| !certain(site.start)) {
+            *names.entry(name).or_insert(true) &= !certainly_none(site.start) && is_field(name);
         }
     }
-    Ok(())
+    for name in &surveyed.fields {
+        *names.entry(name).or_insert(true) &= is_field(name);
+    }
+    names
+        .into_iter()
+        .try_for_each(|(name, is_field)| attributes::allow(name, is_field, context))
 }

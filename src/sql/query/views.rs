@@ -7,11 +7,10 @@ use std::collections::BTreeSet;
 
 use super::govern_nested;
 use super::reach::{Reached, Standing};
-use super::screen::row_is_foreign;
 use crate::policy::{RelationAccess, Treatment};
 use crate::sql::canonical::Canonical;
 use crate::sql::survey::Survey;
-use crate::sql::{Context, Denial, Reason, Scope};
+use crate::sql::{Context, Denial, Reason, Scope, types};
 
 /// Views inside views, at most.
 const VIEW_DEPTH: usize = 16;
@@ -51,7 +50,7 @@ pub(super) fn expand(
     let governed = govern_nested(&canonical, &inside, depth + 1).map_err(in_view)?;
     reached.beneath = governed.touched;
     let masked = access.is_some_and(|access| !access.is_clear());
-    if !governed.governed && !masked && !row_is_foreign(relation, context) {
+    if !governed.governed && !masked && types::row(relation, context).is_ok() {
         return Ok(());
     }
     reached.standing = match masked {

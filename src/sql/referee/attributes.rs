@@ -6,9 +6,9 @@
 use pg_raw_parse::{Node, nodes};
 
 use super::{Place, Referee, Verdict};
+use crate::sql::attributes;
 use crate::sql::depth;
-use crate::sql::functions;
-use crate::sql::survey::{Argument, FunctionSite, Survey};
+use crate::sql::survey::Survey;
 
 /// Subqueries inside subqueries that are looked into for a column, at most.
 const DEPTH: usize = 8;
@@ -19,7 +19,7 @@ impl Referee<'_> {
             let [.., row, name] = site.parts.as_slice() else {
                 continue;
             };
-            if let Err(objection) = self.attribute(name, place) {
+            if let Err(objection) = self.attribute(name, found, place) {
                 // Rare enough for another walk.
                 if !self.is_column(query, row, name) {
                     return Err(objection);
@@ -32,22 +32,13 @@ impl Referee<'_> {
     /// `(row).name`
     pub(super) fn fields(&self, found: &Survey, place: Place<'_>) -> Verdict {
         let mut names = found.fields.iter();
-        names.try_for_each(|name| self.attribute(name, place))
+        names.try_for_each(|name| self.attribute(name, found, place))
     }
 
     /// Which of that name would run is Postgres's to say: all must be allowed.
-    fn attribute(&self, name: &str, place: Place<'_>) -> Verdict {
-        let functions = self.context.catalog.functions.get(name);
-        for function in functions.into_iter().flatten() {
-            let site = FunctionSite {
-                start: 0,
-                schema: Some(function.schema.to_string()),
-                name: name.to_owned(),
-                argument: Argument::Other,
-            };
-            functions::allow(&site, place.context).map_err(|denial| denial.message)?;
-        }
-        Ok(())
+    fn attribute(&self, name: &str, found: &Survey, place: Place<'_>) -> Verdict {
+        let is_field = attributes::may_be_field(name, found, place.context);
+        attributes::allow(name, is_field, place.context).map_err(|denial| denial.message)
     }
 
     /// Whether everything in the query that goes by a name has that column.

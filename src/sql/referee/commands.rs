@@ -6,8 +6,8 @@ use pg_raw_parse::{Node, nodes};
 
 use super::{Referee, Verdict};
 use crate::policy::Action;
-use crate::sql::survey::{survey_expressions, type_name};
-use crate::sql::{session, temporary};
+use crate::sql::survey::survey_expressions;
+use crate::sql::{session, temporary, types};
 
 impl Referee<'_> {
     pub(super) fn command(&self, node: Node<'_>) -> Verdict {
@@ -59,8 +59,7 @@ impl Referee<'_> {
         if !found.relations.is_empty() || !found.columns.is_empty() {
             return Err("an argument names a relation".into());
         }
-        self.operators(&found)?;
-        self.types(found.types.iter().cloned())?;
+        self.gate(&found, self.here())?;
         self.functions(&found, self.here())?;
         self.fields(&found, self.here())
     }
@@ -76,14 +75,11 @@ impl Referee<'_> {
     /// computes.
     fn columns(&self, create: &nodes::CreateStmt) -> Verdict {
         temporary::plain(create).map_err(|denial| denial.message)?;
-        create
-            .table_elts()
-            .iter()
-            .try_for_each(|element| match element {
-                Node::ColumnDef(column) => {
-                    self.types(column.type_name().and_then(type_name).into_iter())
-                }
-                _ => Err("it holds more than columns".into()),
-            })
+        types::everywhere(self.context).map_err(|denial| denial.message)?;
+        match types::columns(create, self.context) {
+            Ok(edits) if edits.is_empty() => Ok(()),
+            Ok(_) => Err("a type is not qualified".into()),
+            Err(denial) => Err(denial.message),
+        }
     }
 }

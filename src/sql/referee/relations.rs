@@ -13,7 +13,7 @@ use super::{Place, Referee, Verdict};
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::Action;
 use crate::sql::survey::{Role, Survey};
-use crate::sql::{Context, Scope, functions, system, temporary};
+use crate::sql::{Context, Scope, functions, gate, system, temporary, types};
 
 /// Views inside views, at most.
 const DEPTH: usize = 16;
@@ -171,33 +171,20 @@ impl Referee<'_> {
 
     /// The same of its values alone.
     pub(super) fn values(&self, relation: &Relation) -> Verdict {
-        let mut columns = relation.columns.iter();
-        match columns.find_map(|column| self.context.foreign_type(column.type_oid)) {
-            None => Ok(()),
-            Some(name) => Err(format!("it reads the foreign type {name}")),
-        }
+        types::values(relation, self.context).map_err(|denial| denial.message)
     }
 
     pub(super) fn is_foreign_row(&self, relation: &Relation) -> bool {
-        let mut foreign = self.context.foreign_types();
-        foreign.any(|name| *name == *relation.name)
+        types::row(relation, self.context).is_err()
     }
 
-    pub(super) fn types(&self, mut names: impl Iterator<Item = String>) -> Verdict {
-        let is_foreign = |name: &String| self.context.foreign_types().any(|own| own == name);
-        match names.find(is_foreign) {
-            None => Ok(()),
-            Some(name) => Err(format!("it names the foreign type {name}")),
-        }
-    }
-
-    pub(super) fn operators(&self, found: &Survey) -> Verdict {
-        let foreign = &self.context.catalog.foreign_operators;
-        let names = found.operators.iter();
-        let mut used = names.filter_map(|name| foreign.get(name.as_str()));
-        match used.find(|operator| !self.context.rights.trusts(operator)) {
-            None => Ok(()),
-            Some(operator) => Err(format!("it uses the foreign operator {}", operator.name)),
+    /// Types, operators and syntax: as the gate lets them pass, and each type under its
+    /// full name where the search_path could decide.
+    pub(super) fn gate(&self, found: &Survey, place: Place<'_>) -> Verdict {
+        match gate::pass(found, place.context) {
+            Ok(edits) if edits.is_empty() => Ok(()),
+            Ok(_) => Err("a type is not qualified".into()),
+            Err(denial) => Err(denial.message),
         }
     }
 

@@ -12,6 +12,23 @@ use super::{Flow, Reader, stop};
 /// Columns that every table has and no scan lists by itself.
 const SYSTEM: &[&str] = &["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
 
+/// What a dotted reference means.
+struct Dotted {
+    /// The relation's first byte, if it is one
+    site: Option<usize>,
+    means: Means,
+}
+
+#[derive(Clone, Copy)]
+enum Means {
+    /// Certainly a column
+    Column,
+    /// Certainly none: a function, or a type to cast to
+    Attribute,
+    /// It cannot be told.
+    Either,
+}
+
 impl Reader<'_> {
     pub(super) fn reference(&mut self, parts: &[Ident]) -> Flow {
         let Some(start) = parts.first().and_then(|first| self.places.start(first)) else {
@@ -25,19 +42,14 @@ impl Reader<'_> {
         match parts {
             [name] => self.bare(&name.value),
             [refname, column] => match self.dotted(None, &refname.value, &column.value) {
-                Some((_, true)) => {
-                    self.found.certain.insert(start);
-                }
-                Some((_, false)) => {}
+                Some(dotted) => self.meant(start, &dotted),
                 None => self.bare(&refname.value),
             },
             [schema, refname, column] => {
                 match self.dotted(Some(&schema.value), &refname.value, &column.value) {
-                    Some((site, certain)) => {
-                        if certain {
-                            self.found.certain.insert(start);
-                        }
-                        let Some(site) = site else {
+                    Some(dotted) => {
+                        self.meant(start, &dotted);
+                        let Some(site) = dotted.site else {
                             return stop("a name without a place");
                         };
                         self.found.long.push((start, site));
@@ -50,6 +62,20 @@ impl Reader<'_> {
             _ => return stop("a reference of more than three parts"),
         }
         ControlFlow::Continue(())
+    }
+
+    /// Notes what a dotted reference turned out to mean: what no column of an item has
+    /// as its name is a function, or a type to cast to.
+    fn meant(&mut self, start: usize, dotted: &Dotted) {
+        match dotted.means {
+            Means::Column => {
+                self.found.certain.insert(start);
+            }
+            Means::Attribute => {
+                self.found.attributes.insert(start);
+            }
+            Means::Either => {}
+        }
     }
 
     /// A bare name: the innermost scope that has such a column; else a whole row.
@@ -83,14 +109,8 @@ impl Reader<'_> {
         found.uncertain |= !(hit || open || SYSTEM.contains(&name));
     }
 
-    /// `refname.column` or `refname.*`: the relation's first byte, if it is one, and
-    /// whether the column is certainly one.
-    fn dotted(
-        &mut self,
-        schema: Option<&str>,
-        refname: &str,
-        column: &str,
-    ) -> Option<(Option<usize>, bool)> {
+    /// `refname.column` or `refname.*`.
+    fn dotted(&mut self, schema: Option<&str>, refname: &str, column: &str) -> Option<Dotted> {
         let found = &mut self.found;
         let mut outer = None;
         for (level, scope) in self.scopes.iter().rev().enumerate() {
@@ -110,10 +130,20 @@ impl Reader<'_> {
                 }
                 certain
             };
+            let is_none = !item.row.open && column != "*" && !item.row.has(column);
+            let means = match level {
+                0 if certain => Means::Column,
+                _ if is_none && !SYSTEM.contains(&column) => Means::Attribute,
+                _ => Means::Either,
+            };
+            let dotted = Dotted {
+                site: item.site,
+                means,
+            };
             if level == 0 {
-                return Some((item.site, certain));
+                return Some(dotted);
             }
-            outer.get_or_insert((item.site, false));
+            outer.get_or_insert(dotted);
         }
         outer
     }

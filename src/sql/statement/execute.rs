@@ -6,10 +6,10 @@ use pg_raw_parse::nodes;
 use super::{owned, plan};
 use crate::policy::Action;
 use crate::sql::canonical::Canonical;
-use crate::sql::query::{named_types, screened};
+use crate::sql::query::attributes;
 use crate::sql::splice::{Edit, apply};
 use crate::sql::survey::survey_expressions;
-use crate::sql::{Context, Denial, Effect, Plan, Reason, functions};
+use crate::sql::{Context, Denial, Effect, Plan, Reason, functions, gate};
 
 pub(super) fn execute(
     execute: &nodes::ExecuteStmt,
@@ -23,9 +23,8 @@ pub(super) fn execute(
             "a parameter of EXECUTE cannot refer to a relation",
         ));
     }
-    named_types(&found.types, context)?;
-    screened(&found, context)?;
-    let mut edits = Vec::new();
+    let mut edits = gate::pass(&found, context)?;
+    attributes(&found, None, context)?;
     for site in &found.functions {
         let schema = functions::allow(site, context)?;
         if site.schema.is_none() {

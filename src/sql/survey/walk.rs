@@ -11,8 +11,8 @@ use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, list::NodeList, nodes};
 
 use super::{
-    ColumnSite, FunctionSite, RelationSite, Rest, Role, SampleSite, Scans, Survey, Unknown,
-    argument, type_name, unknown,
+    ColumnSite, FunctionSite, OperatorSite, RelationSite, Rest, Role, SampleSite, Scans, Survey,
+    Unknown, argument, type_site, unknown,
 };
 use crate::sql::depth::{Ground, TooDeep};
 
@@ -60,10 +60,14 @@ impl Walk<'_> {
             }
             for cte in with.ctes() {
                 self.statement(cte.ctequery(), &inner)?;
-                // The walker underneath leaves this clause out: constants, which can
-                // be of any type, and are compared.
+                self.named(cte.aliascolnames().iter().map(Node::as_str));
+                // The walker underneath leaves these clauses out.
+                if let Some(search) = cte.search_clause() {
+                    self.named([search.search_seq_column()]);
+                }
                 if let Some(cycle) = cte.cycle_clause() {
                     self.implied(&["=", "<>"]);
+                    self.named([cycle.cycle_mark_column(), cycle.cycle_path_column()]);
                     self.node(cycle.cycle_mark_value(), &inner, None)?;
                     self.node(cycle.cycle_mark_default(), &inner, None)?;
                 }
@@ -175,7 +179,6 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::A_Expr(expression) => {
-                self.operator(expression.name());
                 use nodes::A_Expr_Kind as Is;
                 if matches!(
                     expression.kind,
@@ -185,11 +188,13 @@ impl Walk<'_> {
                         | Is::AEXPR_NOT_BETWEEN_SYM
                 ) {
                     self.implied(&["<", "<=", ">", ">="]);
+                } else {
+                    self.operator(expression.name())?;
                 }
                 Ok(Recurse::Yes)
             }
             Node::SubLink(link) => {
-                self.operator(link.oper_name());
+                self.operator(link.oper_name())?;
                 self.implied(&["="]);
                 Ok(Recurse::Yes)
             }
@@ -206,14 +211,7 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::SortBy(sort) => {
-                self.operator(sort.use_op());
-                Ok(Recurse::Yes)
-            }
-            // The walker underneath leaves the column's type out.
-            Node::RangeTableFuncCol(column) => {
-                if let Some(name) = column.type_name() {
-                    self.node(Node::TypeName(name), scope, target)?;
-                }
+                self.operator(sort.use_op())?;
                 Ok(Recurse::Yes)
             }
             Node::ReturningOption(option) => {
@@ -223,7 +221,32 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::TypeName(name) => {
-                self.found.types.extend(type_name(name));
+                self.found.types.push(type_site(name)?);
+                Ok(Recurse::Yes)
+            }
+            // The walker underneath leaves the column's type out.
+            Node::RangeTableFuncCol(column) => {
+                self.named([column.colname()]);
+                self.node(column.type_name().into(), scope, target)?;
+                Ok(Recurse::Yes)
+            }
+            // And of this one its path.
+            Node::JsonTableColumn(column) => {
+                self.named([column.name()]);
+                self.node(column.pathspec().into(), scope, target)?;
+                Ok(Recurse::Yes)
+            }
+            Node::Alias(alias) => {
+                self.named([alias.aliasname()]);
+                self.named(alias.colnames().iter().map(Node::as_str));
+                Ok(Recurse::Yes)
+            }
+            Node::ResTarget(target) => {
+                self.named([target.name()]);
+                Ok(Recurse::Yes)
+            }
+            Node::ColumnDef(column) => {
+                self.named([column.colname()]);
                 Ok(Recurse::Yes)
             }
             Node::None
@@ -232,14 +255,12 @@ impl Walk<'_> {
             | Node::A_Star(_)
             | Node::A_ArrayExpr(_)
             | Node::A_Indices(_)
-            | Node::Alias(_)
             | Node::BitString(_)
             | Node::Boolean(_)
             | Node::BooleanTest(_)
             | Node::CaseWhen(_)
             | Node::CoalesceExpr(_)
             | Node::CollateClause(_)
-            | Node::ColumnDef(_)
             | Node::Float(_)
             | Node::GroupingFunc(_)
             | Node::GroupingSet(_)
@@ -264,7 +285,6 @@ impl Walk<'_> {
             | Node::JsonScalarExpr(_)
             | Node::JsonSerializeExpr(_)
             | Node::JsonTable(_)
-            | Node::JsonTableColumn(_)
             | Node::JsonTablePathSpec(_)
             | Node::JsonValueExpr(_)
             | Node::MergeSupportFunc(_)
@@ -276,7 +296,6 @@ impl Walk<'_> {
             | Node::ParamRef(_)
             | Node::RangeFunction(_)
             | Node::RangeTableFunc(_)
-            | Node::ResTarget(_)
             | Node::ReturningClause(_)
             | Node::RowExpr(_)
             | Node::SQLValueFunction(_)
@@ -365,17 +384,35 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Operators that syntax stands for without naming them.
-    fn implied(&mut self, names: &[&str]) {
-        let names = names.iter().map(|&name| name.to_owned());
-        self.found.operators.extend(names);
+    fn named<'n>(&mut self, names: impl IntoIterator<Item = Option<&'n str>>) {
+        let names = names.into_iter().flatten().map(str::to_owned);
+        self.found.names.extend(names);
     }
 
-    fn operator(&mut self, name: &NodeList) {
-        // Qualified or not, the last part is the operator's name.
-        if let Some(name) = name.iter().filter_map(Node::as_str).next_back() {
-            self.found.operators.insert(name.to_owned());
-        }
+    /// Operators that syntax stands for without naming them.
+    fn implied(&mut self, names: &[&str]) {
+        let sites = names.iter().map(|&name| OperatorSite {
+            schema: None,
+            name: name.to_owned(),
+        });
+        self.found.operators.extend(sites);
+    }
+
+    fn operator(&mut self, name: &NodeList) -> Result<(), Unknown> {
+        let mut parts = name.iter().map(Node::as_str);
+        let (schema, name) = match (parts.next(), parts.next(), parts.next()) {
+            (None, None, None) => return Ok(()),
+            (Some(Some(name)), None, None) => (None, name),
+            (Some(Some(schema)), Some(Some(name)), None) => (Some(schema.to_owned()), name),
+            _ => {
+                return Err(Unknown::Construct(
+                    "an operator's name in three parts".into(),
+                ));
+            }
+        };
+        let name = name.to_owned();
+        self.found.operators.insert(OperatorSite { schema, name });
+        Ok(())
     }
 }
 
