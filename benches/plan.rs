@@ -16,7 +16,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgveil::catalog::{Catalog, Column, Function, Relation, RelationKind, TypeClass, Volatility};
+use pgveil::catalog::{
+    Catalog, Column, Function, Operator, Relation, RelationKind, Type, TypeClass, Volatility,
+};
 use pgveil::identity::Method;
 use pgveil::policy::{Policy, Rights};
 use pgveil::sql::{self, Context, Scope};
@@ -109,8 +111,29 @@ fn catalog() -> Catalog {
             name: name.into(),
             volatility: Volatility::Immutable,
             native: true,
+            over: Vec::new(),
         };
         catalog.functions.insert(name.into(), vec![function]);
+    }
+    for name in ["=", "<", ">", "<=", ">=", "+", "-", "*"] {
+        let operator = Operator {
+            schema: "pg_catalog".into(),
+            runs: Vec::new(),
+            over: Vec::new(),
+        };
+        catalog.operators.insert(name.into(), vec![operator]);
+    }
+    for (oid, name) in [
+        (1082, "date"),
+        (23, "int4"),
+        (1186, "interval"),
+        (25, "text"),
+    ] {
+        catalog.insert_type(Type {
+            oid,
+            schema: "pg_catalog".into(),
+            name: name.into(),
+        });
     }
     let int = ("integer", TypeClass::Int4);
     let number = ("numeric(15,2)", TypeClass::Numeric);

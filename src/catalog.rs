@@ -12,6 +12,10 @@ use std::sync::Arc;
 
 pub use named::{Operator, Runs, Type};
 
+/// `server_version_num` of the servers that are served: statements are checked by
+/// Postgres 18's grammar, of which is known where an older one differs.
+pub const SERVED: std::ops::Range<u32> = 150_000..190_000;
+
 /// An object identifier of the upstream database.
 pub type Oid = u32;
 

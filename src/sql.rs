@@ -30,6 +30,7 @@ mod system;
 mod temporary;
 mod types;
 mod unnamed;
+mod version;
 
 use std::sync::Arc;
 

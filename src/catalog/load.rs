@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::named::close;
 use super::{
-    Catalog, Column, Function, Oid, Operator, Relation, RelationKind, Runs, Type, TypeClass,
-    Volatility,
+    Catalog, Column, Function, Oid, Operator, Relation, RelationKind, Runs, SERVED, Type,
+    TypeClass, Volatility,
 };
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
@@ -79,6 +79,12 @@ enum Fault {
     Inquiry(#[from] InquiryError),
     #[error("a row without its {0}")]
     Cell(&'static str),
+    #[error(
+        "its server_version_num is {0}, and statements are checked by a grammar that fits {from} to {to} only",
+        from = SERVED.start,
+        to = SERVED.end - 1
+    )]
+    Version(u32),
 }
 
 async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
@@ -105,6 +111,9 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     for row in session {
         let mut row = Cells::of(row);
         catalog.version = row.value("version")?;
+        if !SERVED.contains(&catalog.version) {
+            return Err(Fault::Version(catalog.version));
+        }
         catalog.session_user = texts.shared(row.text("session user")?);
     }
     for row in schemas {

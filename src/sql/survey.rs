@@ -13,6 +13,7 @@ use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
 use super::depth::Ground;
+use super::version::Newer;
 use super::{Denial, Reason};
 use walk::{Scope, Walk};
 
@@ -128,6 +129,8 @@ pub(super) struct Survey {
     pub(super) names: BTreeSet<String>,
     /// Names taken from a composite value: `(row).name`.
     pub(super) fields: Vec<String>,
+    /// Syntax that not every server has.
+    pub(super) newer: BTreeSet<Newer>,
     /// FOR UPDATE and its kin.
     pub(super) locks: bool,
     /// SELECT … INTO.

@@ -15,6 +15,7 @@ use super::{
     Unknown, argument, type_site, unknown,
 };
 use crate::sql::depth::{Ground, TooDeep};
+use crate::sql::version::newer;
 
 /// Terms that one AND or OR may join.
 const TERMS: usize = 5000;
@@ -48,6 +49,7 @@ impl Walk<'_> {
             Node::MergeStmt(merge) => (merge.with_clause(), merge.relation()),
             other => return Err(unknown(other)),
         };
+        self.found.newer.extend(newer(node));
         let mut inner = Scope {
             outer: Some(scope),
             names: Vec::new(),
@@ -113,6 +115,7 @@ impl Walk<'_> {
         target: Option<i32>,
     ) -> Result<Recurse, Unknown> {
         self.ground.check().map_err(|TooDeep| Unknown::TooDeep)?;
+        self.found.newer.extend(newer(node));
         match node {
             Node::SelectStmt(_)
             | Node::InsertStmt(_)
