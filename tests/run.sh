@@ -65,7 +65,7 @@ if [ "$pg18" ]; then
     # Not what takes minutes: databases that cannot be told apart.
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --lib session::
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --test catalog --test upstream --test masks \
-        --test rewrite --test leak --test image --test serve --test clients
+        --test leak --test serve --test clients
 fi
 
 [ -z "$quick" ] || exit 0
