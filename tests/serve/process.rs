@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use super::support::client::{By, Client, refusal, show};
+use super::support::postgres::certificates;
 use super::support::proxy::{DATASET, Setup};
 use super::{proxy, server};
 
@@ -185,7 +186,7 @@ fn check_says_what_is_wrong_and_where() {
     let (code, out, error) = check();
     assert_eq!((code, error.as_str()), (0, ""));
     assert!(
-        out.starts_with("1 datasets, policy ") && out.ends_with(": ok\n"),
+        out.starts_with("1 dataset, policy ") && out.ends_with(": ok\n"),
         "{out}"
     );
 
@@ -215,6 +216,14 @@ fn check_says_what_is_wrong_and_where() {
     write("pgveil.yaml", good);
     write("mask.key", "short");
     refused("fewer than 16 bytes");
+    write("mask.key", "0123456789abcdef");
+    let tls = format!("listen: {{ tls: {{ certificate: server.crt, key: server.key }} }}\n{good}");
+    write("pgveil.yaml", &tls);
+    refused("server.crt: ");
+    certificates(home);
+    assert_eq!(check().0, 0);
+    fs::copy(home.join("ca.pem"), home.join("server.crt")).unwrap();
+    refused("server.crt: ");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
-use crate::listener::{Accept, Client, Listener, Protocol, Refusal};
+use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls};
 use crate::policy::Policy;
 use crate::policy::mask::key_settings;
 use crate::session::{self, Caller, Cancels, Dataset, Governed, Shared};
@@ -60,7 +60,7 @@ pub(crate) enum ServeError {
     Directory(PathBuf, std::io::Error),
     /// The addresses or the certificate.
     #[error(transparent)]
-    Listen(#[from] crate::listener::ListenError),
+    Listen(#[from] ListenError),
 }
 
 /// A proxy that serves.
@@ -134,19 +134,24 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     })
 }
 
-/// Whether it would start, as far as can be told without the upstreams.
+/// Whether it would start, as far as can be told without the upstreams and without
+/// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
     let policy = Policy::load(&config.policies, 1)?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
+    }
+    if let Some(files) = &config.listen.tls {
+        Tls::load(&files.certificate, &files.key).map_err(ListenError::from)?;
     }
     for (name, dataset) in &config.datasets {
         target(name, dataset)?;
         keys(name, dataset)?;
     }
     println!(
-        "{} datasets, policy {}: ok",
+        "{} dataset{}, policy {}: ok",
         config.datasets.len(),
+        if config.datasets.len() == 1 { "" } else { "s" },
         policy.digest
     );
     Ok(())
