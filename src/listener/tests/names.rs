@@ -1,0 +1,101 @@
+//! Names that exist and names that do not: nobody can tell.
+
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+
+use super::support::*;
+
+#[tokio::test]
+async fn unknown_and_wrong_get_one_answer() {
+    let proxy = Proxy::start(|_| ()).await;
+    let mut answers = Vec::new();
+    // `ghost` has a verifier and no identity: not even its password helps.
+    for (user, password) in [
+        ("analyst", "wrong"),
+        ("nobody", PASSWORD),
+        ("ghost", PASSWORD),
+    ] {
+        let output = proxy
+            .psql(&format!("user={user} sslmode=disable"), password)
+            .await;
+        fails(
+            &output,
+            &format!("FATAL:  password authentication failed for user \"{user}\""),
+        );
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        answers.push(error.replace(user, "?"));
+    }
+    assert!(
+        answers.iter().all(|answer| *answer == answers[0]),
+        "{answers:?}"
+    );
+    proxy.refusals(&[
+        (Some("analyst"), "28P01"),
+        (Some("nobody"), "28P01"),
+        (Some("ghost"), "28P01"),
+    ]);
+}
+
+/// What a name is challenged with, and how long both answers take.
+async fn challenge(proxy: &Proxy, user: &str) -> (String, Duration) {
+    let began = std::time::Instant::now();
+    let mut stream = proxy.connect().await;
+    stream
+        .write_all(&startup(0x3_0000, &[("user", user)]))
+        .await
+        .unwrap();
+    assert_eq!(read_message(&mut stream).await.unwrap().0, b'R');
+    let first = sasl_initial("SCRAM-SHA-256", b"n,,n=,r=abc");
+    stream.write_all(&first).await.unwrap();
+    let (_, body) = read_message(&mut stream).await.unwrap();
+    let first = String::from_utf8(body[4..].to_vec()).unwrap();
+    let (nonce, rest) = first.split_once(',').unwrap();
+    let proof = "A".repeat(43);
+    let mut last = Vec::new();
+    message(
+        &mut last,
+        b'p',
+        format!("c=biws,{nonce},p={proof}=").as_bytes(),
+    );
+    stream.write_all(&last).await.unwrap();
+    let answer = read_message(&mut stream).await.unwrap();
+    let took = began.elapsed();
+    assert_eq!(answer.0, b'E');
+    (rest.to_owned(), took)
+}
+
+#[tokio::test]
+async fn unknown_names_are_challenged_like_known_ones() {
+    let one = Proxy::start(|_| ()).await;
+    let other = Proxy::with(one.echo.identities.clone(), |_| ()).await;
+    let known = challenge(&one, "analyst").await.0;
+    let unknown = challenge(&one, "nobody").await.0;
+    assert!(known.ends_with(",i=10000"), "{known}");
+    assert!(unknown.ends_with(",i=10000"), "{unknown}");
+    assert_eq!(known.len(), unknown.len());
+    assert_eq!(unknown, challenge(&one, "nobody").await.0);
+    // As after a restart, or at another replica.
+    assert_eq!(unknown, challenge(&other, "nobody").await.0);
+    assert_ne!(unknown, challenge(&one, "somebody").await.0);
+}
+
+#[tokio::test]
+async fn unknown_names_are_refused_as_fast_as_known_ones() {
+    let proxy = Proxy::start(|_| ()).await;
+    let (mut known, mut unknown) = (Vec::new(), Vec::new());
+    for _ in 0..200 {
+        known.push(challenge(&proxy, "analyst").await.1);
+        unknown.push(challenge(&proxy, "nobody").await.1);
+    }
+    known.sort();
+    unknown.sort();
+    let ratio = known[100].as_secs_f64() / unknown[100].as_secs_f64();
+    // Deriving a key from a password, say, would make it ten times more.
+    assert!(
+        (0.5..2.0).contains(&ratio),
+        "{:?} {:?}",
+        known[100],
+        unknown[100]
+    );
+}
