@@ -2,7 +2,7 @@
 # Everything that must hold, from nothing: installs what is missing, checks, tests.
 #
 #   sh tests/run.sh           all of it; some ten minutes on two cores from nothing
-#   sh tests/run.sh --quick   format, lints and tests; no drivers, no licences
+#   sh tests/run.sh --quick   format, lints and tests; no second Postgres, drivers, licences
 #
 # Longer, by hand:
 #   cargo test --release -- --ignored       tests that take minutes
@@ -51,6 +51,8 @@ cargo clippy --locked --all-targets -- -D warnings
 step tests
 cargo test --locked
 
+[ -z "$quick" ] || exit 0
+
 step "tests that meet a server, on Postgres 18"
 pg18=$(sh tests/postgres18.sh)
 if [ "$pg18" ] && [ "$(id -u)" -eq 0 ] && ! runuser -u postgres -- test -x "$pg18/initdb"; then
@@ -65,10 +67,8 @@ if [ "$pg18" ]; then
     # Not what takes minutes: databases that cannot be told apart.
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --lib session::
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --test catalog --test upstream --test masks \
-        --test leak --test serve --test clients
+        --test rewrite --test leak --test records --test serve --test wire --test clients
 fi
-
-[ -z "$quick" ] || exit 0
 
 step "fuzz targets, 45 seconds"
 sh tests/fuzz/run.sh

@@ -67,6 +67,7 @@ fn sigterm_lets_a_query_finish() {
 #[test]
 fn the_end_of_draining_tells_and_records() {
     let mut proxy = proxy(&Setup {
+        log: "{ format: pretty, level: info }",
         shutdown_timeout: "1s",
         ..Setup::default()
     });
@@ -83,6 +84,16 @@ fn the_end_of_draining_tells_and_records() {
     let reason = &proxy.events("disconnect")[0]["reason"];
     assert_eq!(reason, "57P01: the proxy is shutting down");
     until_running("too long", "0");
+
+    let log = proxy.log();
+    for line in log.lines() {
+        // A time, a level, words: for people, and without colours in a file.
+        let (time, rest) = line.split_once(' ').unwrap();
+        assert!(time.ends_with('Z') && !line.contains('\x1b'), "{line}");
+        let level = rest.split_whitespace().next().unwrap();
+        assert!(matches!(level, "INFO" | "WARN" | "ERROR"), "{line}");
+    }
+    assert!(log.contains("after the grace period"), "{log}");
 }
 
 #[test]
