@@ -1,8 +1,8 @@
 //! What masking must not cost: statements over governed tables, answered as they
 //! would be over tables that hold the masked image itself.
 //!
-//! `tests/image/*.test` hold them: `### title`, `caller: name`, perhaps `since:` and
-//! a `server_version_num`, a statement, `---`, and `served N rows` or `refused
+//! `tests/image/*.test` hold them: `### title`, `caller: name`, perhaps the
+//! versions of Postgres that it is of (`servers: 15-16`), a statement, `---`, and `served N rows` or `refused
 //! SQLSTATE: message`. Whatever is served is run once more, directly, on a database
 //! whose tables have been filled with what the caller sees of them, and every byte of
 //! rows and descriptions must be equal. What is expected is rewritten in place with
@@ -21,11 +21,13 @@ mod support;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use support::client::{By, Client, Message, refusal, show};
 use support::postgres::Postgres;
 use support::proxy::Proxy;
+use support::servers::servers;
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/image");
 const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
@@ -172,7 +174,7 @@ struct Case {
     head: String,
     title: String,
     caller: String,
-    since: u32,
+    servers: RangeInclusive<u32>,
     statement: String,
     expected: String,
 }
@@ -186,10 +188,7 @@ fn cases(text: &str) -> (String, Vec<Case>) {
             .unwrap_or((part.trim_end().trim_end_matches("\n---"), ""));
         let (title, rest) = head.split_once('\n').unwrap();
         let (caller, rest) = rest.split_once('\n').unwrap();
-        let (since, statement) = match rest.strip_prefix("since: ") {
-            Some(rest) => rest.split_once('\n').unwrap(),
-            None => ("0", rest),
-        };
+        let (servers, statement) = servers(rest);
         Case {
             head: head.to_owned(),
             title: title.to_owned(),
@@ -197,7 +196,7 @@ fn cases(text: &str) -> (String, Vec<Case>) {
                 .strip_prefix("caller: ")
                 .expect("a caller")
                 .to_owned(),
-            since: since.parse().unwrap(),
+            servers,
             statement: statement.to_owned(),
             expected: expected.trim_end().to_owned(),
         }
@@ -221,7 +220,7 @@ fn corpus() {
                 .entry(case.caller.clone())
                 .or_insert_with(|| (world.proxy.client(&case.caller), world.image(&case.caller)));
             let mut outcome = case.expected.clone();
-            if world.version >= case.since {
+            if case.servers.contains(&(world.version / 10_000)) {
                 count += 1;
                 for by in [By::Simple, By::Extended] {
                     let answer = governed.run(&case.statement, by);

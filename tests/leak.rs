@@ -25,6 +25,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use support::client::{By, Message, refusal, show};
+use support::servers::servers;
 use support::world::{Pair, World, Worlds};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/leak");
@@ -50,14 +51,7 @@ fn cases(text: &str) -> (String, Vec<Case>) {
             let title = lines.next().unwrap_or_default().to_owned();
             let caller = lines.next().unwrap_or_default();
             let caller = caller.strip_prefix("caller: ").expect("a caller");
-            let mut statements = lines.next().unwrap_or_default();
-            let mut servers = 0..=u32::MAX;
-            if let Some(rest) = statements.strip_prefix("servers: ") {
-                let (range, rest) = rest.split_once('\n').expect("a statement");
-                let (low, high) = range.split_once('-').expect("two versions");
-                servers = low.parse().unwrap()..=high.parse().unwrap();
-                statements = rest;
-            }
+            let (servers, statements) = servers(lines.next().unwrap_or_default());
             Case {
                 head: head.to_owned(),
                 title,

@@ -22,6 +22,7 @@ use pgveil::identity::Method;
 use pgveil::policy::Policy;
 use pgveil::sql::{self, Context, Scope};
 use support::postgres::Postgres;
+use support::servers::servers;
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 
@@ -109,14 +110,7 @@ fn cases(text: &str) -> (String, Vec<Case>) {
                 .strip_prefix("caller: ")
                 .expect("a caller")
                 .to_owned();
-            let mut statement = lines.next().unwrap_or_default();
-            let mut servers = 0..=u32::MAX;
-            if let Some(rest) = statement.strip_prefix("servers: ") {
-                let (range, rest) = rest.split_once('\n').expect("a statement");
-                let (low, high) = range.split_once('-').expect("two versions");
-                servers = low.parse().unwrap()..=high.parse().unwrap();
-                statement = rest;
-            }
+            let (servers, statement) = servers(lines.next().unwrap_or_default());
             Case {
                 head: head.to_owned(),
                 title,

@@ -67,7 +67,8 @@ if [ "$pg18" ]; then
     # Not what takes minutes: databases that cannot be told apart.
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --lib session::
     PGVEIL_TEST_PGBIN=$pg18 cargo test --locked --test catalog --test upstream --test masks \
-        --test rewrite --test leak --test records --test serve --test wire --test clients
+        --test rewrite --test leak --test image --test records --test serve --test wire \
+        --test clients
 fi
 
 step "fuzz targets, 45 seconds"

@@ -14,4 +14,5 @@ pub mod forwarder;
 pub mod generate;
 pub mod postgres;
 pub mod proxy;
+pub mod servers;
 pub mod world;
