@@ -88,6 +88,7 @@ if cargo deny --version >/dev/null 2>&1; then
     cargo deny check --hide-inclusion-graph bans licenses sources
 else
     echo "cargo-deny could not be installed: licences are not checked" >&2
+    [ "${CI:-}" != true ]
 fi
 
 step "clients: psql and Python's drivers, against the demo"

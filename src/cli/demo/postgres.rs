@@ -25,12 +25,14 @@ pub(super) const DATABASE: &str = "shop";
 const DATASET: &str = include_str!("dataset.sql");
 
 /// Waits for the pipe to close, stops the server by the process id that it
-/// wrote down itself, and removes the directory.
+/// wrote down itself (initdb's own, which runs by itself, with a sign), and removes
+/// the directory.
 const CLEANER: &str = r#"
 trap '' HUP INT TERM
 read -r _ || :
 cd /
 pid=$(sed -n 1p "$1/data/postmaster.pid" 2>/dev/null) || pid=
+case $pid in -*) kill -TERM "${pid#-}" 2>/dev/null || :; pid= ;; esac
 if [ -n "$pid" ]; then
     kill -INT "$pid" 2>/dev/null || :
     tries=0
@@ -56,6 +58,14 @@ pub(super) enum PostgresError {
          hint: install one, on Debian and Ubuntu by `apt-get install postgresql`"
     )]
     Missing,
+    /// No binaries where they were said to be.
+    #[error(
+        "no Postgres server was found in {}\n\
+         hint: --postgres takes the directory that holds `initdb` and `postgres`, \
+         or none, for the newest on this machine",
+        .0.display()
+    )]
+    MissingIn(PathBuf),
     /// Root cannot run it, and there is nobody to run it as.
     #[error(
         "Postgres does not run as root, and there is no user `postgres` or `nobody` to run it as"
@@ -100,7 +110,10 @@ pub(super) fn find(only: Option<&Path>) -> Result<Installation, PostgresError> {
             Some(Installation { bin, version })
         })
         .max_by_key(|found| order(&found.version))
-        .ok_or(PostgresError::Missing)
+        .ok_or_else(|| match only {
+            Some(bin) => PostgresError::MissingIn(bin.to_owned()),
+            None => PostgresError::Missing,
+        })
 }
 
 /// PATH, then where Debian, Red Hat, Alpine, a source build, Homebrew and

@@ -81,9 +81,3 @@ fn the_newest_version_is_taken() {
         ["devel", "9.6.24", "15.9", "15.14 ", "18beta1", "18.1"]
     );
 }
-
-#[test]
-fn no_server_is_an_error_that_says_how_to_get_one() {
-    let error = find(Some(Path::new("/nowhere"))).unwrap_err();
-    assert!(error.to_string().contains("apt-get install postgresql"));
-}
