@@ -82,6 +82,7 @@ fn relation(oid: u32, name: &str, columns: &[(&str, &str, TypeClass)]) -> Relati
         typmod: -1,
         type_sql: (*type_sql).into(),
         class: *class,
+        base: *class,
         collation: None,
         generated: false,
     };

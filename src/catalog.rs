@@ -83,7 +83,9 @@ pub enum TypeClass {
     Jsonb,
     /// A domain: its constraints can raise, so no mask is cast to it.
     Domain,
-    /// Anything else: arrays, ranges, enums, composites, extensions' types.
+    /// An enum
+    Enum,
+    /// Anything else: arrays, ranges, composites, extensions' types.
     Other,
 }
 
@@ -103,6 +105,8 @@ pub struct Column {
     pub type_sql: Arc<str>,
     /// What a mask may do with it.
     pub class: TypeClass,
+    /// Of a domain, what it is over in the end; of any other type, its class.
+    pub base: TypeClass,
     /// The collation as `"schema"."name"`, where it differs from the type's own.
     pub collation: Option<Arc<str>>,
     /// `GENERATED ALWAYS AS (…)`: COPY leaves these out.

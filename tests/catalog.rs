@@ -127,7 +127,7 @@ async fn columns_have_their_order_types_and_classes() {
             ("double_salary", "numeric", TypeClass::Numeric),
             ("profile", "jsonb", TypeClass::Jsonb),
             ("moods", "public.mood[]", TypeClass::Other),
-            ("mood", "public.mood", TypeClass::Other),
+            ("mood", "public.mood", TypeClass::Enum),
             ("born", "date", TypeClass::Date),
             (
                 "seen",

@@ -547,6 +547,7 @@ fn column(case: &Case, typmod: i32) -> Column {
         typmod,
         type_sql: case.type_sql.into(),
         class: case.class,
+        base: case.class,
         collation: case.collation.map(Into::into),
         generated: false,
     }

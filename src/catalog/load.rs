@@ -120,7 +120,8 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         let name = Cells::of(row).text("schema")?;
         catalog.schemas.insert(texts.shared(name));
     }
-    let mut columns = by_relation(columns, &mut texts)?;
+    let classes = Classes::of(&types)?;
+    let mut columns = by_relation(columns, &classes, &mut texts)?;
     let mut parents = by_child(parents)?;
     for row in relations {
         if let Some(mut relation) = relation(row, &mut texts)? {
@@ -223,7 +224,11 @@ fn relation(row: Row, texts: &mut Texts) -> Result<Option<Relation>, Fault> {
 }
 
 /// Columns come in attribute order.
-fn by_relation(rows: Vec<Row>, texts: &mut Texts) -> Result<HashMap<Oid, Vec<Column>>, Fault> {
+fn by_relation(
+    rows: Vec<Row>,
+    classes: &Classes,
+    texts: &mut Texts,
+) -> Result<HashMap<Oid, Vec<Column>>, Fault> {
     let mut columns: HashMap<Oid, Vec<Column>> = HashMap::new();
     for row in rows {
         let mut row = Cells::of(row);
@@ -233,10 +238,6 @@ fn by_relation(rows: Vec<Row>, texts: &mut Texts) -> Result<HashMap<Oid, Vec<Col
         let type_oid = row.value("type")?;
         let typmod = row.value("type modifier")?;
         let type_sql = row.text("type's name")?;
-        let class = match row.flag("type's kind")? {
-            true => TypeClass::Domain,
-            false => class(type_oid),
-        };
         let collation = row.cell();
         columns.entry(relation).or_default().push(Column {
             name: texts.shared(name),
@@ -244,12 +245,61 @@ fn by_relation(rows: Vec<Row>, texts: &mut Texts) -> Result<HashMap<Oid, Vec<Col
             type_oid,
             typmod,
             type_sql: texts.shared(type_sql),
-            class,
+            class: classes.class(type_oid),
+            base: classes.base(type_oid),
             collation: collation.map(|name| texts.shared(name)),
             generated: row.flag("generation")?,
         });
     }
     Ok(columns)
+}
+
+/// What types are, as far as a mask must know.
+struct Classes {
+    enums: HashSet<Oid>,
+    /// Domains, and what each is over.
+    domains: HashMap<Oid, Oid>,
+}
+
+impl Classes {
+    fn of(types: &[Row]) -> Result<Self, Fault> {
+        let (mut enums, mut domains) = (HashSet::new(), HashMap::new());
+        for row in types {
+            let cell = |at: usize| row.get(at).and_then(Option::as_deref);
+            let oid = |at: usize| cell(at).and_then(|oid| oid.parse().ok());
+            let (Some(one), Some(kind), Some(base)) = (oid(0), cell(5), oid(6)) else {
+                return Err(Fault::Cell("type's kind"));
+            };
+            match kind {
+                "e" => {
+                    enums.insert(one);
+                }
+                "d" => {
+                    domains.insert(one, base);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self { enums, domains })
+    }
+
+    fn class(&self, oid: Oid) -> TypeClass {
+        match self.domains.contains_key(&oid) {
+            true => TypeClass::Domain,
+            false => self.base(oid),
+        }
+    }
+
+    /// Beneath all domains; no domain is over itself.
+    fn base(&self, mut oid: Oid) -> TypeClass {
+        while let Some(base) = self.domains.get(&oid) {
+            oid = *base;
+        }
+        match self.enums.contains(&oid) {
+            true => TypeClass::Enum,
+            false => class(oid),
+        }
+    }
 }
 
 /// By the OIDs of the built-in types, which never change (`pg_type.dat`).

@@ -1,7 +1,13 @@
 -- What an attacker would like to find in a database, on top of tests/rewrite/schema.sql.
 CREATE ROLE proxy LOGIN;
 GRANT pg_read_all_data TO proxy;
-GRANT INSERT, UPDATE, DELETE ON public.orders, public.customers TO proxy;
+GRANT INSERT, UPDATE, DELETE ON public.orders, public.customers, public.makers, public.wares, public.parts,
+    public.shelves, public.boxes TO proxy;
+GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO proxy;
+GRANT CREATE ON SCHEMA public TO proxy;
+ALTER TABLE public.makers OWNER TO proxy;
+ALTER DOMAIN public.label OWNER TO proxy;
+CREATE SCHEMA made AUTHORIZATION proxy;
 -- Hidden rows have other numbers in other variants.
 ALTER TABLE public.orders DROP CONSTRAINT orders_customer_id_fkey;
 

@@ -73,5 +73,25 @@ SELECT CASE 'VARIANT' WHEN 'c' THEN 1000 + i ELSE 7000000000 + i END,
        md5('h' || i)::uuid, 'US'
 FROM generate_series(1, 40) i;
 ANALYZE public.accounts;
+
+-- Makers and boxes that are not the EU's are others in another variant.
+INSERT INTO public.makers
+SELECT CASE i % 2 WHEN 0 THEN i ELSE i + pg_temp.pick('0', '0', '500')::integer END, CASE i % 2 WHEN 0 THEN 'EU' ELSE 'US' END,
+       'Maker ' || CASE i % 2 WHEN 0 THEN i ELSE i + pg_temp.pick('0', '0', '500')::integer END,
+       'M' || CASE i % 2 WHEN 0 THEN i ELSE i + pg_temp.pick('0', '0', '500')::integer END
+FROM generate_series(1, 20) i;
+INSERT INTO public.wares
+SELECT i, CASE i % 2 WHEN 0 THEN i END, CASE i % 2 WHEN 0 THEN 'M' || i END, 'ware ' || i, 'EU' FROM generate_series(2, 20) i;
+INSERT INTO public.parts (ware_id, label) SELECT i, 'part ' || i FROM generate_series(2, 20, 2) i;
+INSERT INTO public.shelves SELECT i, 'shelf ' || i FROM generate_series(1, 9) i;
+INSERT INTO public.boxes SELECT i, i, 'EU' FROM generate_series(1, 3) i;
+INSERT INTO public.boxes SELECT 50 + i, i + pg_temp.pick('4', '4', '6')::integer, 'US' FROM generate_series(1, 2) i;
+INSERT INTO public.visits
+SELECT i, TIMESTAMPTZ '2023-12-31 22:30:00+00' + i * INTERVAL '1 hour' - pg_temp.pick('0', '0', '100 days')::interval * (i < 2)::integer,
+       INTERVAL '-1 day -02:03:04', 1, 'long'
+FROM generate_series(0, 3) i;
+INSERT INTO public.stays
+SELECT i, TIMESTAMPTZ '2023-12-31 22:30:00+00' + i * INTERVAL '1 hour' - pg_temp.pick('0', '0', '100 days')::interval * (i < 2)::integer, 'long'
+FROM generate_series(0, 3) i;
 REFRESH MATERIALIZED VIEW public.region_totals;
 DROP FUNCTION pg_temp.pick(text, text, text);

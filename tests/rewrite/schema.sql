@@ -45,6 +45,7 @@ CREATE TABLE public.accounts (
     region text
 );
 CREATE SEQUENCE public.tickets;
+CREATE TYPE public.visit AS ENUM ('short', 'long');
 CREATE DOMAIN public.label AS text COLLATE "C";
 
 CREATE VIEW public.customer_contacts AS SELECT id, full_name, email, phone FROM public.customers;
@@ -65,6 +66,21 @@ CREATE OPERATOR public.@@@ (FUNCTION = public.peek, LEFTARG = text, RIGHTARG = i
 CREATE OPERATOR public.@@# (FUNCTION = public.cents, RIGHTARG = numeric);
 CREATE DOMAIN public.price AS numeric CHECK (public.cents(VALUE) >= 0);
 
+-- Relations whose keys refer to each other: the rows that some callers see are the EU's.
+CREATE TABLE public.makers (id integer PRIMARY KEY, region text, name text, code text UNIQUE);
+CREATE TABLE public.wares (
+    id integer PRIMARY KEY,
+    maker_id integer REFERENCES public.makers,
+    maker_code text REFERENCES public.makers (code) ON DELETE SET NULL ON UPDATE CASCADE,
+    label text,
+    region text
+);
+CREATE TABLE public.parts (id serial PRIMARY KEY, ware_id integer REFERENCES public.wares ON DELETE CASCADE, label text);
+CREATE TABLE public.shelves (id integer PRIMARY KEY, label text);
+CREATE TABLE public.boxes (id integer PRIMARY KEY, shelf_id integer REFERENCES public.shelves, region text);
+CREATE DOMAIN public.moment AS timestamptz;
+CREATE TABLE public.visits (id integer, at public.moment, spell interval, price money, kind public.visit);
+CREATE TABLE public.stays (id integer, at public.moment, kind public.visit);
 INSERT INTO public.customers
 SELECT i, 'Person ' || i, 'person' || i || '@example.com', '123-45-' || (6000 + i), '+1 555 ' || (1000000 + i),
        DATE '1970-01-01' + i * 37, 40000 + i * 13.37,

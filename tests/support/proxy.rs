@@ -45,6 +45,9 @@ impl Default for Setup {
     }
 }
 
+/// What masks of its dataset are keyed with.
+pub const MASK_KEY: &str = "a test's own mask key";
+
 /// A running proxy; killed when dropped.
 pub struct Proxy {
     /// Where it listens
@@ -75,7 +78,7 @@ impl Proxy {
             let name = path.file_name().unwrap();
             fs::write(home.join("policies").join(name), text).unwrap();
         }
-        fs::write(home.join("mask-key"), "a test's own mask key").unwrap();
+        fs::write(home.join("mask-key"), MASK_KEY).unwrap();
 
         // Somebody else may take the port between finding and using it.
         for _ in 0..5 {

@@ -1,6 +1,6 @@
 -- Index columns are left out: no statement can name them.
 SELECT a.attrelid, a.attname, a.attnum, a.atttypid, a.atttypmod,
-       pg_catalog.format_type(a.atttypid, a.atttypmod), t.typtype = 'd',
+       pg_catalog.format_type(a.atttypid, a.atttypmod),
        CASE WHEN a.attcollation <> 0 AND a.attcollation <> t.typcollation
             THEN pg_catalog.concat('"', pg_catalog.replace(cn.nspname, '"', '""'), '"."',
                                    pg_catalog.replace(co.collname, '"', '""'), '"') END,

@@ -265,7 +265,7 @@ fn row_filter(grant: &Grant, subject: &Subject<'_>) -> Result<(Option<String>, S
         if !reaches {
             continue;
         }
-        let classes = |name: &str| subject.relation.column(name).map(|column| column.class);
+        let classes = |name: &str| subject.relation.column(name).map(|column| column.base);
         let fault = match rows.condition.kind(&classes) {
             Ok(Kind::Bool) => None,
             Ok(_) => Some("it is no condition".to_owned()),

@@ -168,8 +168,8 @@ fn comparable(
             Kind::Of(TypeClass::Inet | TypeClass::Cidr),
         ) => Ok(()),
         // Of unknown types only that they are the same kind of unknown is known.
-        (Kind::Of(TypeClass::Domain | TypeClass::Other), _)
-        | (_, Kind::Of(TypeClass::Domain | TypeClass::Other)) => {
+        (Kind::Of(TypeClass::Domain | TypeClass::Enum | TypeClass::Other), _)
+        | (_, Kind::Of(TypeClass::Domain | TypeClass::Enum | TypeClass::Other)) => {
             Err("such columns compare with a constant alone".into())
         }
         (one, two) if one == two => Ok(()),
@@ -199,8 +199,15 @@ fn constant_fits(
     };
     let infinite = matches!(&**text, "infinity" | "-infinity");
     let fine = match class {
-        // An enum's label, say; Postgres reads it when it plans.
-        TypeClass::Domain | TypeClass::Other => true,
+        // Its label; Postgres reads it when it plans.
+        TypeClass::Enum => true,
+        // What Postgres makes of the constant can depend on settings: intervalstyle,
+        // timezone, lc_monetary, array_nulls, xmloption, search_path …
+        TypeClass::Domain | TypeClass::Other => {
+            return Err(format!(
+                "a comparison with `{text}` of a type whose constants depend on settings that a caller may change, or is not known to have none"
+            ));
+        }
         TypeClass::Json => false,
         TypeClass::Date | TypeClass::Timestamp | TypeClass::Timestamptz if infinite => true,
         class => fits(class, -1, text),

@@ -49,7 +49,7 @@ pub(in crate::policy) fn fits(class: TypeClass, typmod: i32, value: &str) -> boo
         TypeClass::Json | TypeClass::Jsonb => {
             serde_json::from_str::<serde_json::Value>(value).is_ok() && !value.contains("\\u0000")
         }
-        TypeClass::Domain | TypeClass::Other => false,
+        TypeClass::Domain | TypeClass::Enum | TypeClass::Other => false,
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) fn expression(reference: &str, column: &Column) -> Option<String> {
         | TypeClass::Json
         | TypeClass::Jsonb
         | TypeClass::Domain
+        | TypeClass::Enum
         | TypeClass::Other => return None,
     })
 }

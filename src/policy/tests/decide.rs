@@ -21,6 +21,7 @@ fn column(attnum: i16, name: &str) -> Column {
         typmod: -1,
         type_sql: type_sql.into(),
         class,
+        base: class,
         collation: None,
         generated: false,
     }

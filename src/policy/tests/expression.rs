@@ -14,7 +14,8 @@ const COLUMNS: &[(&str, C)] = &[
     ("seen", C::Timestamp),
     ("ip", C::Inet),
     ("id", C::Uuid),
-    ("mood", C::Other),
+    ("mood", C::Enum),
+    ("span", C::Other),
     ("doc", C::Jsonb),
     ("Odd\"Name", C::Text),
 ];
@@ -220,6 +221,9 @@ fn what_does_not_fit_its_columns_is_refused() {
         "ratio::text = '1'",
         "mood::text = 'ok'",
         "mood = mood",
+        // Read by IntervalStyle, TimeZone, lc_monetary, array_nulls …
+        "span = '[1,2]'",
+        "span < '1 day'",
         "doc::text LIKE '%x%'",
         "n LIKE '1%'",
         "lower(n) = '1'",

@@ -118,7 +118,11 @@ pub(in crate::sql) fn compares(column: &Column, with: Oid) -> bool {
         }
         TypeClass::Inet | TypeClass::Cidr => matches!(with, 650 | 869),
         TypeClass::Bool | TypeClass::Uuid | TypeClass::Bytea => with == column.type_oid,
-        TypeClass::Json | TypeClass::Jsonb | TypeClass::Domain | TypeClass::Other => false,
+        TypeClass::Json
+        | TypeClass::Jsonb
+        | TypeClass::Domain
+        | TypeClass::Enum
+        | TypeClass::Other => false,
     }
 }
 
