@@ -4,12 +4,14 @@
 //! (folded and truncated); types are printed with their schema, so that no text
 //! built from a snapshot depends on a `search_path`.
 
+mod keys;
 pub mod load;
 mod named;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+pub use keys::{ForeignKey, ForeignKeys, OnChange};
 pub use named::{Operator, Runs, Type};
 
 /// `server_version_num` of the servers that are served: statements are checked by
@@ -196,6 +198,10 @@ pub struct Catalog {
     pub relations: HashMap<Oid, Arc<Relation>>,
     /// By schema, then name.
     pub names: HashMap<Arc<str>, HashMap<Arc<str>, Oid>>,
+    /// Foreign keys
+    pub keys: ForeignKeys,
+    /// Sequences that belong to a relation's column, and the relation.
+    pub owners: HashMap<Oid, Oid>,
     /// Functions by name, over all schemas.
     pub functions: HashMap<Arc<str>, Vec<Function>>,
     /// Names that a field of a row can have: of columns, and of functions' results.

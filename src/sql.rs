@@ -4,12 +4,14 @@
 //! and `upstream` sends SQL only as a `Plan`, so that nothing reaches Postgres
 //! which was not decided here.
 
+mod actions;
 mod attributes;
 pub mod cache;
 mod canonical;
 mod depth;
 mod functions;
 mod gate;
+mod keys;
 mod mistake;
 pub(crate) mod names;
 mod normalize;
@@ -20,6 +22,7 @@ mod query;
 mod referee;
 mod resolve;
 mod scan;
+mod sequences;
 mod session;
 pub mod settings;
 mod skeleton;

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use pgveil::catalog::load::{LoadError, load};
-use pgveil::catalog::{Catalog, Relation, RelationKind, Runs, TypeClass, Volatility};
+use pgveil::catalog::{Catalog, OnChange, Relation, RelationKind, Runs, TypeClass, Volatility};
 use support::postgres::Postgres;
 
 const SCHEMA: &str = r#"
@@ -57,6 +57,9 @@ CREATE FUNCTION leak(text) RETURNS text LANGUAGE sql VOLATILE AS 'SELECT $1';
 CREATE FUNCTION same(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 = $2';
 CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = same);
 CREATE OPERATOR ==== (LEFTARG = int, RIGHTARG = int, FUNCTION = pg_catalog.int4eq);
+CREATE TABLE referred (gone int, y int, x int, UNIQUE (x, y));
+ALTER TABLE referred DROP COLUMN gone;
+CREATE TABLE referring (id serial, a int DEFAULT 1, b int, FOREIGN KEY (b, a) REFERENCES referred (x, y) ON DELETE CASCADE);
 CREATE FUNCTION says(int) RETURNS bool LANGUAGE sql STABLE AS 'SELECT true';
 CREATE DOMAIN telling AS int CHECK (says(VALUE));
 CREATE DOMAIN retelling AS telling;
@@ -334,6 +337,25 @@ async fn what_runs_behind_types() {
     let mut everywhere: Vec<String> = catalog.everywhere.iter().map(text).collect();
     everywhere.sort();
     assert_eq!(everywhere, ["public.box_of", "public.leak_order"]);
+}
+
+#[tokio::test]
+async fn foreign_keys_and_sequences() {
+    let catalog = catalog().await;
+    let oid = |name: &str| relation(&catalog, "public", name).oid;
+    let (of, to) = (oid("referring"), oid("referred"));
+    let [key] = catalog.keys.of(of) else {
+        panic!("{:?}", catalog.keys)
+    };
+    assert_eq!((key.to, catalog.keys.to(to).len()), (to, 1));
+    let names = |columns: &[std::sync::Arc<str>]| columns.join(" ");
+    assert_eq!(names(&key.columns), "b a");
+    assert_eq!(names(&key.to_columns), "x y");
+    assert_eq!(key.on_delete, OnChange::Cascade);
+    assert_eq!(key.on_update, OnChange::Fail);
+    assert!(key.by_default);
+    assert_eq!(catalog.owners[&oid("referring_id_seq")], of);
+    assert_eq!(catalog.owners[&oid("customers_id_seq")], oid("customers"));
 }
 
 #[tokio::test]

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::named::close;
 use super::{
-    Catalog, Column, Function, Oid, Operator, Relation, RelationKind, Runs, SERVED, Type,
-    TypeClass, Volatility,
+    Catalog, Column, ForeignKey, Function, Oid, OnChange, Operator, Relation, RelationKind, Runs,
+    SERVED, Type, TypeClass, Volatility,
 };
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
@@ -96,6 +96,8 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let relations = inquiry.fetch(include_str!("load/relations.sql")).await?;
     let columns = inquiry.fetch(include_str!("load/columns.sql")).await?;
     let parents = inquiry.fetch(include_str!("load/parents.sql")).await?;
+    let keys = inquiry.fetch(include_str!("load/keys.sql")).await?;
+    let sequences = inquiry.fetch(include_str!("load/sequences.sql")).await?;
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
     let fields = inquiry.fetch(include_str!("load/fields.sql")).await?;
     let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
@@ -132,6 +134,16 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
             catalog.insert(relation);
         }
     }
+    for row in keys {
+        if let Some(key) = key(row, &catalog)? {
+            catalog.keys.insert(key);
+        }
+    }
+    for row in sequences {
+        let mut row = Cells::of(row);
+        let sequence = row.value("sequence")?;
+        catalog.owners.insert(sequence, row.value("owner")?);
+    }
     for row in functions {
         let function = function(row, &mut texts)?;
         let name = function.name.clone();
@@ -154,6 +166,54 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     }
     types_of(&mut catalog, types, runs, &mut texts)?;
     Ok(catalog)
+}
+
+/// None between relations that are not in the catalog.
+fn key(row: Row, catalog: &Catalog) -> Result<Option<ForeignKey>, Fault> {
+    let mut row = Cells::of(row);
+    let from = side(&mut row, catalog)?;
+    let to = side(&mut row, catalog)?;
+    let mut change = || -> Result<OnChange, Fault> {
+        Ok(match row.text("action")?.as_str() {
+            "a" | "r" => OnChange::Fail,
+            "c" => OnChange::Cascade,
+            "n" | "d" => OnChange::Set,
+            _ => return Err(Fault::Cell("action")),
+        })
+    };
+    let (on_delete, on_update) = (change()?, change()?);
+    let (Some((of, columns)), Some((to, to_columns))) = (from, to) else {
+        return Ok(None);
+    };
+    Ok(Some(ForeignKey {
+        of,
+        columns,
+        by_default: row.flag("default")?,
+        to,
+        to_columns,
+        on_delete,
+        on_update,
+    }))
+}
+
+/// One side of a foreign key: a relation and its columns.
+type Side = (Oid, Vec<Arc<str>>);
+
+fn side(row: &mut Cells, catalog: &Catalog) -> Result<Option<Side>, Fault> {
+    let relation: Oid = row.value("relation")?;
+    let numbers = row.text("columns")?;
+    let Some(relation) = catalog.relations.get(&relation) else {
+        return Ok(None);
+    };
+    let name = |number: &str| {
+        let number: i16 = number.parse().ok()?;
+        let mut columns = relation.columns.iter();
+        let column = columns.find(|column| column.attnum == number);
+        column.map(|column| column.name.clone())
+    };
+    let names: Option<Vec<_>> = numbers.split(',').map(name).collect();
+    let names = names.ok_or(Fault::Cell("columns"))?;
+    Ok(Some((relation.oid, names)))
 }
 
 /// Types, each with what runs behind it and all that it is made of.

@@ -40,7 +40,7 @@ pub(super) fn may_be_field(name: &str, found: &Survey, context: &Context<'_>) ->
         || context.catalog.fields.contains(name)
         || found.names.contains(name)
         || is_default(name)
-        || sites.any(|site| temporary((site.schema.as_deref(), &site.name)))
+        || sites.any(|site| temporary((site.qualifier().1, &site.name)))
 }
 
 /// Names that Postgres gives to columns: every table's own, and those of a row or a

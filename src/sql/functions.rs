@@ -12,7 +12,7 @@ use crate::catalog::Volatility;
 use super::names::{effective_path, quote};
 use super::splice::Edit;
 use super::survey::{Argument, FunctionSite};
-use super::{Context, Denial, Reason, settings, types};
+use super::{Context, Denial, Reason, sequences, settings, types};
 use crate::policy::Action;
 
 /// Stable or volatile, and yet neither reads rows nor changes anything that
@@ -260,9 +260,7 @@ const WHERE_ALL_IS_CLEAR: &[&str] = &[
 
 /// For a caller who may write.
 const FOR_WRITERS: &[&str] = &[
-    "currval",
     "lastval",
-    "nextval",
     "pg_advisory_lock",
     "pg_advisory_lock_shared",
     "pg_advisory_unlock",
@@ -273,7 +271,6 @@ const FOR_WRITERS: &[&str] = &[
     "pg_try_advisory_lock_shared",
     "pg_try_advisory_xact_lock",
     "pg_try_advisory_xact_lock_shared",
-    "setval",
 ];
 
 /// The schema that a call means, once it is allowed: the final text names it, so
@@ -358,6 +355,7 @@ fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
         "current_setting" if site.argument == Argument::Screened => return Ok(()),
         "current_setting" => return settings::readable(literal),
         "set_config" => return settings::configurable(literal),
+        "nextval" | "setval" | "currval" => return sequences::allow(name, literal, context),
         "pg_notify" => {
             return match context.rights.allows(Action::Notify) {
                 Some(_) => Ok(()),

@@ -22,7 +22,8 @@ use pg_raw_parse::Node;
 use super::canonical::{Canonical, query_of};
 use super::splice::apply;
 use super::survey::{self, Rest, Role};
-use super::{Context, Denial, Reason, RelationUse, gate, types};
+use super::{Context, Denial, Reason, RelationUse, actions, gate, keys, types};
+use crate::policy::Action;
 use reach::Standing;
 
 pub(super) use screen::attributes;
@@ -69,6 +70,7 @@ fn govern_nested(
         .iter()
         .any(|one| !matches!(one.standing, Standing::Clear));
     screen::locks(&surveyed, governed, context)?;
+    keys::allow(&surveyed, context)?;
     let mut named = gate::pass(&surveyed, context)?;
     if let Node::PrepareStmt(prepare) = canonical.node() {
         named.extend(types::listed(prepare.argtypes().iter(), context)?);
@@ -90,6 +92,11 @@ fn govern_nested(
     }
     let touched = touched::touched(&reached, reading.as_ref());
     blocked::refuse(&reached, &touched)?;
+    if surveyed.locks {
+        let all = touched.iter().map(|used| used.oid);
+        actions::allow(Action::Write, all, context)
+            .map_err(|denial| denial.touching(touched.clone()))?;
+    }
     let mut edits = edits::edits(canonical, &surveyed, &reached, reading.as_ref(), context)
         .map_err(|denial| denial.touching(touched.clone()))?;
     edits.append(&mut named);

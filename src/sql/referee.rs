@@ -24,15 +24,15 @@ mod scan;
 mod views;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 use pg_raw_parse::{Node, nodes, parse};
 
 use super::canonical::query_of;
 use super::statement::Kind;
-use super::survey::{self, Rest};
-use super::{Context, Denial, Reason, system, temporary, types};
+use super::survey::{self, Columns, Rest, Written};
+use super::{Context, Denial, Reason, actions, keys, system, temporary, types};
 use crate::catalog::{Oid, Relation};
 use crate::policy::{Action, RelationAccess};
 use parameters::{Declared, Uses};
@@ -72,6 +72,8 @@ struct Referee<'a> {
     context: &'a Context<'a>,
     accesses: RefCell<HashMap<Oid, Rc<RelationAccess>>>,
     catalogs: RefCell<HashMap<Oid, Option<Option<Rc<str>>>>>,
+    /// The relations that it reads or writes, so far as it is judged.
+    judged: RefCell<BTreeSet<Oid>>,
     /// How the statement's parameters are declared.
     declared: RefCell<Vec<Declared>>,
 }
@@ -97,6 +99,7 @@ impl<'a> Referee<'a> {
             context,
             accesses: RefCell::default(),
             catalogs: RefCell::default(),
+            judged: RefCell::default(),
             declared: RefCell::new(
                 context
                     .parameters
@@ -123,6 +126,13 @@ impl<'a> Referee<'a> {
             Some(_) => Ok(()),
             None => Err(format!("no grant allows {}", action.as_str())),
         }
+    }
+
+    /// Whether an action may be done with all relations that were judged.
+    fn may_all(&self, action: Action) -> Verdict {
+        let judged = self.judged.borrow();
+        actions::allow(action, judged.iter().copied(), self.context)
+            .map_err(|denial| denial.message)
     }
 
     fn statement(&self, node: Node<'_>) -> Verdict {
@@ -160,8 +170,12 @@ impl<'a> Referee<'a> {
             other => return self.command(other),
         }
         match query_of(node) {
-            Some(query) => self.query(query, self.here()),
-            None => Err("it holds no query".into()),
+            Some(query) => self.query(query, self.here())?,
+            None => return Err("it holds no query".into()),
+        }
+        match node {
+            Node::ExplainStmt(_) => self.may_all(Action::Explain),
+            _ => Ok(()),
         }
     }
 
@@ -194,10 +208,35 @@ impl<'a> Referee<'a> {
             return Err("it filters what it copies".into());
         }
         match copy.relation() {
-            Some(name) if copy.is_from => self.writes(name),
+            Some(name) if copy.is_from => self.filled(name, copy),
             Some(name) => self.reads(name.schemaname(), name.relname(), self.here()),
             None => Err("it copies nothing".into()),
         }
+    }
+
+    /// COPY … FROM: an INSERT of the columns that it lists.
+    fn filled(&self, name: &nodes::RangeVar, copy: &nodes::CopyStmt) -> Verdict {
+        self.writes(name)?;
+        let listed: BTreeSet<String> = copy
+            .attlist()
+            .iter()
+            .filter_map(Node::as_str)
+            .map(str::to_owned)
+            .collect();
+        let written = Written {
+            start: 0,
+            inserts: match listed.is_empty() {
+                true => Columns::All,
+                false => Columns::Some(listed),
+            },
+            updates: Columns::None,
+            deletes: false,
+        };
+        let (schema, name) = (name.schemaname(), name.relname());
+        let relation = self.named(schema, name, self.context)?;
+        relation.map_or(Ok(()), |relation| {
+            keys::write(relation, &written, self.context).map_err(|denial| denial.message)
+        })
     }
 
     fn query(&self, query: Node<'_>, place: Place<'_>) -> Verdict {
@@ -214,8 +253,9 @@ impl<'a> Referee<'a> {
         if found.into {
             return Err("it creates a table".into());
         }
-        self.locks(&found, scanned.get())?;
         self.names(&found, place)?;
+        self.locks(&found, scanned.get())?;
+        keys::allow(&found, place.context).map_err(|denial| denial.message)?;
         self.gate(&found, place)?;
         self.functions(&found, place)?;
         self.attributes(&found, query, place)
@@ -232,6 +272,7 @@ impl<'a> Referee<'a> {
             None => Rest::All,
             Some(scan) => {
                 scanned.set(true);
+                self.judged.borrow_mut().insert(scan.oid);
                 scan.beneath.map_or(Rest::Nothing, Rest::Only)
             }
         }

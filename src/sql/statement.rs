@@ -17,7 +17,7 @@ use super::canonical::{self, Canonical};
 use super::normalize::{fingerprint, normalized};
 use super::query::{Governed, govern};
 use super::survey::unknown;
-use super::{Context, Denial, Effect, Plan, Reason, referee, session, temporary};
+use super::{Context, Denial, Effect, Plan, Reason, actions, referee, session, temporary};
 
 pub(super) use kind::Kind;
 
@@ -198,6 +198,9 @@ fn explain(
         ));
     }
     let plan = query(Kind::Explain, canonical, context, Effect::None)?;
+    let all = plan.touched.iter().map(|used| used.oid);
+    actions::allow(Action::Explain, all, context)
+        .map_err(|denial| denial.touching(plan.touched.clone()))?;
     Ok(Plan {
         action: Some(Action::Explain),
         ..plan

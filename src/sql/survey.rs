@@ -6,12 +6,15 @@
 
 mod argument;
 mod walk;
+mod written;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use pg_raw_parse::list::NodeList;
 use pg_raw_parse::{Node, nodes};
 
+use super::canonical::ONLY_MARK;
 use super::depth::Ground;
 use super::version::Newer;
 use super::{Denial, Reason};
@@ -47,6 +50,50 @@ pub(super) struct RelationSite {
     pub(super) aliased: bool,
     /// What it goes by: its alias, or its own name.
     pub(super) refname: String,
+}
+
+impl RelationSite {
+    /// Whether it says ONLY, and its schema's name: see
+    /// [`canonical::ONLY_MARK`](super::canonical::ONLY_MARK).
+    pub(super) fn qualifier(&self) -> (bool, Option<&str>) {
+        let schema = self.schema.as_deref();
+        match schema.map(|schema| (schema, schema.strip_prefix(ONLY_MARK))) {
+            Some((_, Some(""))) => (true, None),
+            Some((_, Some(schema))) => (true, Some(schema)),
+            Some((schema, None)) => (self.only, Some(schema)),
+            None => (self.only, None),
+        }
+    }
+}
+
+/// Columns that a write sets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Columns {
+    None,
+    Some(BTreeSet<String>),
+    /// All, or it is not said which.
+    All,
+}
+
+impl Columns {
+    /// Whether one of these is set.
+    pub(super) fn any_of(&self, names: &[Arc<str>]) -> bool {
+        match self {
+            Self::None => false,
+            Self::Some(set) => names.iter().any(|name| set.contains(&**name)),
+            Self::All => true,
+        }
+    }
+}
+
+/// What is done to a relation that is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Written {
+    /// Byte offset of the relation's name.
+    pub(super) start: usize,
+    pub(super) inserts: Columns,
+    pub(super) updates: Columns,
+    pub(super) deletes: bool,
 }
 
 /// Where a function is called by name.
@@ -120,6 +167,7 @@ pub(super) struct SampleSite {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Survey {
     pub(super) relations: Vec<RelationSite>,
+    pub(super) written: Vec<Written>,
     pub(super) functions: Vec<FunctionSite>,
     pub(super) columns: Vec<ColumnSite>,
     pub(super) operators: BTreeSet<OperatorSite>,

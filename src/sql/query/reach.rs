@@ -11,7 +11,7 @@ use super::scans::names_system;
 use super::views::expand;
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::{Action, RelationAccess};
-use crate::sql::canonical::{Canonical, ONLY_MARK};
+use crate::sql::canonical::Canonical;
 use crate::sql::names::lookup;
 use crate::sql::survey::{RelationSite, Role, Survey};
 use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary, types};
@@ -48,16 +48,7 @@ pub(super) fn reach(
     context: &Context<'_>,
     depth: usize,
 ) -> Result<Reached, Denial> {
-    let (only, schema) = match site
-        .schema
-        .as_deref()
-        .map(|schema| (schema, schema.strip_prefix(ONLY_MARK)))
-    {
-        Some((_, Some(""))) => (true, None),
-        Some((_, Some(schema))) => (true, Some(schema)),
-        Some((schema, None)) => (site.only, Some(schema)),
-        None => (site.only, None),
-    };
+    let (only, schema) = site.qualifier();
     if site.catalog.is_some() {
         return Err(Denial::new(
             Reason::Unsupported,

@@ -66,6 +66,7 @@ impl Referee<'_> {
         if !access.actions.contains(&Action::Read) || !access.is_clear() {
             return object();
         }
+        self.judged.borrow_mut().insert(relation.oid);
         self.known(relation)?;
         match relation.kind {
             RelationKind::Table
@@ -98,6 +99,7 @@ impl Referee<'_> {
             return Ok(None);
         };
         let access = self.access(relation);
+        self.judged.borrow_mut().insert(relation.oid);
         let is_table = matches!(
             relation.kind,
             RelationKind::Table | RelationKind::PartitionedTable
@@ -110,7 +112,7 @@ impl Referee<'_> {
     }
 
     /// The relation of a full name; none for a temporary table of the session's own.
-    fn named(
+    pub(super) fn named(
         &self,
         schema: Option<&str>,
         name: Option<&str>,
@@ -194,7 +196,7 @@ impl Referee<'_> {
         match found.locks {
             false => Ok(()),
             true if scanned => Err("it locks rows behind a scan".into()),
-            true => self.may(Action::Write),
+            true => self.may_all(Action::Write),
         }
     }
 

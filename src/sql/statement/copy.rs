@@ -104,7 +104,16 @@ fn copy_as_query(
                     .hint("load into a table of your own and filter with INSERT … SELECT"),
             );
         }
-        return Canonical::one(&format!("INSERT INTO {name} DEFAULT VALUES"));
+        return Canonical::one(&match listed.is_empty() {
+            true => format!("INSERT INTO {name} DEFAULT VALUES"),
+            false => {
+                let nulls = vec!["NULL"; listed.len()].join(", ");
+                format!(
+                    "INSERT INTO {name} ({}) VALUES ({nulls})",
+                    listed.join(", ")
+                )
+            }
+        });
     }
     let columns = match listed.is_empty() {
         false => listed.join(", "),

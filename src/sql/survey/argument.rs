@@ -12,9 +12,27 @@ pub(super) fn first(call: &nodes::FuncCall) -> Argument {
         Some(node) if is_parameter(node) => Argument::Parameter,
         Some(node) if is_screened(node) => Argument::Screened,
         Some(node) => {
-            constant(node).map_or(Argument::Other, |text| Argument::Literal(text.to_owned()))
+            constant(named(node)).map_or(Argument::Other, |text| Argument::Literal(text.to_owned()))
         }
         None => Argument::Other,
+    }
+}
+
+/// A text that is cast to the name of a relation, which it is either way.
+fn named(node: Node<'_>) -> Node<'_> {
+    match node {
+        Node::TypeCast(cast) => {
+            let mut parts = cast
+                .type_name()
+                .into_iter()
+                .flat_map(|of| of.names().iter());
+            let is = parts.next_back().and_then(|part| part.sval()) == Some("regclass");
+            let plain = cast
+                .type_name()
+                .is_some_and(|of| of.array_bounds().is_empty());
+            if is && plain { cast.arg() } else { node }
+        }
+        node => node,
     }
 }
 

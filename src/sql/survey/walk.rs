@@ -12,7 +12,7 @@ use pg_raw_parse::{Node, list::NodeList, nodes};
 
 use super::{
     ColumnSite, FunctionSite, OperatorSite, RelationSite, Rest, Role, SampleSite, Scans, Survey,
-    Unknown, argument, type_site, unknown,
+    Unknown, argument, type_site, unknown, written,
 };
 use crate::sql::depth::{Ground, TooDeep};
 use crate::sql::version::newer;
@@ -50,6 +50,7 @@ impl Walk<'_> {
             other => return Err(unknown(other)),
         };
         self.found.newer.extend(newer(node));
+        self.found.written.extend(written::written(node)?);
         let mut inner = Scope {
             outer: Some(scope),
             names: Vec::new(),
