@@ -1,8 +1,10 @@
 #!/bin/sh
-# pgbench's point reads through pgveil, on a table with a masked column, beside a
-# direct connection to the same Postgres: in one run, in turns.
+# Point reads, connections and streams through pgveil, on a table with a masked column,
+# beside a direct connection to the same Postgres and, where it is installed, PgBouncer
+# (Debian's package of that name): in one run, in turns.
 #
-#   sh benches/side-by-side/run.sh [SECONDS] [--rounds 5] [--scale 10] [--out FILE.json]
+#   sh benches/side-by-side/run.sh [SECONDS] [--rounds 5] [--scale 10] [--clients 1,16,64]
+#     [--out FILE.json]
 set -eu
 cd "$(dirname "$0")/../.."
 
