@@ -13,70 +13,29 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::PathBuf;
 
-use pgveil::catalog::Catalog;
 use pgveil::error::Tell;
-use pgveil::identity::Method;
-use pgveil::policy::Policy;
-use pgveil::sql::{self, Context, Scope};
+use support::planner::Planner;
 use support::postgres::Postgres;
 use support::servers::servers;
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 
-struct World {
-    policy: Policy,
-    catalog: Catalog,
-}
-
-impl World {
-    fn new() -> Self {
-        let postgres = Postgres::start();
-        postgres.psql(&std::fs::read_to_string(format!("{HERE}/schema.sql")).unwrap());
-        postgres.psql("CREATE ROLE proxy LOGIN; GRANT pg_read_all_data TO proxy; GRANT USAGE ON SCHEMA archive TO proxy");
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let catalog = runtime
-            .block_on(pgveil::catalog::load::load(&postgres.target("proxy"), 1))
-            .unwrap();
-        let policy = Policy::load(&Path::new(HERE).join("policy"), 1).unwrap();
-        Self { policy, catalog }
-    }
-
-    fn answer(&self, caller: &str, statement: &str) -> String {
-        let principal = self.policy.principal(caller, Method::Scram).unwrap();
-        let rights = self
-            .policy
-            .rights(&principal, "shop", jiff::Timestamp::UNIX_EPOCH);
-        let scope = Scope {
-            search_path: Arc::from(["$user".into(), "public".into()]),
-            temporary: Arc::from(["scratch".into()]),
-        };
-        let context = Context {
-            bounds: sql::Bounds::default(),
-            rights: &rights,
-            catalog: &self.catalog,
-            scope: &scope,
-            parameters: &[],
-        };
-        match sql::plan(statement, context) {
-            Ok(plans) => plans
-                .iter()
-                .map(|plan| plan.text().to_owned())
-                .collect::<Vec<_>>()
-                .join(";\n"),
-            Err(denial) => {
-                let told = denial.tell();
-                let mut text = format!("ERROR {}: {}", told.state.0, told.message);
-                if let Some(hint) = told.hint {
-                    write!(text, "\nHINT: {hint}").unwrap();
-                }
-                text
+fn answer(planner: &Planner, caller: &str, statement: &str) -> String {
+    match planner.plan(caller, statement, &[]) {
+        Ok(plans) => plans
+            .iter()
+            .map(|plan| plan.text().to_owned())
+            .collect::<Vec<_>>()
+            .join(";\n"),
+        Err(denial) => {
+            let told = denial.tell();
+            let mut text = format!("ERROR {}: {}", told.state.0, told.message);
+            if let Some(hint) = told.hint {
+                write!(text, "\nHINT: {hint}").unwrap();
             }
+            text
         }
     }
 }
@@ -139,7 +98,8 @@ fn files() -> Vec<PathBuf> {
 
 #[test]
 fn corpus() {
-    let world = World::new();
+    let postgres = Postgres::start();
+    let planner = Planner::new(&postgres);
     let update = std::env::var_os("PGVEIL_UPDATE").is_some();
     let (mut wrong, mut count) = (String::new(), 0);
     for file in files() {
@@ -148,11 +108,11 @@ fn corpus() {
         let mut rewritten = comment;
         for case in all {
             count += 1;
-            if !case.servers.contains(&(world.catalog.version / 10_000)) {
+            if !case.servers.contains(&(planner.catalog.version / 10_000)) {
                 write!(rewritten, "### {}\n---\n{}\n\n", case.head, case.expected).unwrap();
                 continue;
             }
-            let answer = world.answer(&case.caller, &case.statement);
+            let answer = answer(&planner, &case.caller, &case.statement);
             if answer != case.expected && !update {
                 let name = file.file_name().unwrap_or_default().display().to_string();
                 writeln!(

@@ -39,8 +39,8 @@ use pg_raw_parse::{Node, nodes};
 
 use crate::catalog::{Column, Oid};
 
-use super::depth;
 use super::names::quote;
+use super::{canonical, depth};
 use parameters::Parameters;
 use reach::Reach;
 
@@ -73,7 +73,12 @@ impl<'k> Known<'k> {
     }
 }
 
-/// The copies that may go inside, by the relation's byte.
+/// How many bytes of copies a statement may have: a list can be long, and a scan
+/// that is too long is refused.
+const COPIES: usize = 256 << 10;
+
+/// The copies that may go inside, by the relation's byte. What the grammar would
+/// print as something else is left out, for a scan with it would be refused.
 pub(super) fn conditions(
     statement: Node<'_>,
     query: Node<'_>,
@@ -81,10 +86,15 @@ pub(super) fn conditions(
 ) -> HashMap<usize, Vec<String>> {
     let parameters = Parameters::of(statement, query, known);
     let mut found: HashMap<usize, Vec<String>> = HashMap::new();
+    let mut left = COPIES;
     let visit = |node: Node<'_>| {
         if let Node::SelectStmt(select) = node {
             reach::conjuncts(select, &mut |condition, reach| {
-                if let Some((site, text)) = copy(condition, reach, known, &parameters) {
+                if let Some((site, text)) = copy(condition, reach, known, &parameters)
+                    && let Some(less) = left.checked_sub(text.len())
+                    && canonical::printed(&format!("SELECT WHERE {text}")).is_ok()
+                {
+                    left = less;
                     found.entry(site).or_default().push(text);
                 }
             });

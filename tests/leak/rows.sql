@@ -62,7 +62,7 @@ SELECT i, pg_temp.pick('tell nobody', 'hush', 'not a word') FROM generate_series
 -- precision, the ends of time, and names that begin like a pattern that ends badly.
 INSERT INTO public.accounts
 SELECT i, 'Holder ' || i % 5, 'code ' || i % 3, 'DE', 'kind ' || i % 2, i * 1.5, i / 3.0, i % 2 = 0, DATE '2020-01-01' + i,
-       TIMESTAMP '2020-01-01 08:00' + i * INTERVAL '1 day', md5(i::text)::uuid, 'EU'
+       TIMESTAMP '2020-01-01 08:00' + i * INTERVAL '1 day', md5(i::text)::uuid, 'EU', 'm'
 FROM generate_series(1, 40) i;
 INSERT INTO public.accounts
 SELECT CASE 'VARIANT' WHEN 'c' THEN 1000 + i ELSE 7000000000 + i END,
@@ -70,7 +70,7 @@ SELECT CASE 'VARIANT' WHEN 'c' THEN 1000 + i ELSE 7000000000 + i END,
        CASE 'VARIANT' WHEN 'c' THEN i ELSE 1e400 + i END, 1, true,
        CASE 'VARIANT' WHEN 'c' THEN NULL ELSE DATE '5874897-12-31' - i END,
        CASE 'VARIANT' WHEN 'c' THEN NULL ELSE TIMESTAMP '294276-12-31 23:00' END,
-       md5('h' || i)::uuid, 'US'
+       md5('h' || i)::uuid, 'US', 'm'
 FROM generate_series(1, 40) i;
 ANALYZE public.accounts;
 

@@ -42,7 +42,8 @@ CREATE TABLE public.accounts (
     opened date,
     seen_at timestamp,
     token uuid,
-    region text
+    region text,
+    mark name COLLATE "POSIX"
 );
 CREATE SEQUENCE public.tickets;
 CREATE TYPE public.visit AS ENUM ('short', 'long');

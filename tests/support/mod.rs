@@ -12,6 +12,7 @@
 pub mod client;
 pub mod forwarder;
 pub mod generate;
+pub mod planner;
 pub mod postgres;
 pub mod proxy;
 pub mod servers;

@@ -185,7 +185,7 @@ impl Parameters {
 /// What Postgres takes a parameter for that is compared with a column: the type
 /// of the operator that it finds for the column.
 fn inferred(column: &Column) -> Option<Oid> {
-    let own = types::by_oid(column.type_oid)?;
+    let own = types::by_oid(column.type_oid).filter(|_| types::comparable(column))?;
     Some(match own.name {
         "varchar" => 25,
         "cidr" => 869,

@@ -92,10 +92,13 @@ pub(in crate::sql) fn element(oid: Oid) -> Option<BuiltIn> {
 
 /// Whether a column's values are of a built-in type whose comparisons with each
 /// other cannot raise. That leaves out domains and enums, whose own types the
-/// catalog does not tell, and json and jsonb, arrays and ranges.
+/// catalog does not tell, and json and jsonb, arrays and ranges; and `name` of
+/// another collation than its own, which every value of it has.
 pub(in crate::sql) fn comparable(column: &Column) -> bool {
-    by_oid(column.type_oid).is_some()
+    by_oid(column.type_oid).is_some_and(|own| own.oid != NAME || column.collation.is_none())
 }
+
+const NAME: Oid = 19;
 
 /// Whether comparing a column with values of that type cannot raise.
 ///
@@ -103,14 +106,16 @@ pub(in crate::sql) fn comparable(column: &Column) -> bool {
 /// OIDs, which not every bigint is, and `numeric = double precision` compares
 /// double precision, which not every numeric is. Integers of all sizes have
 /// operators between them. Dates and timestamps have too, and those compare what
-/// is out of the other's range since Postgres 13 ([`crosses`]; shown on 15 and 18). Text of a
-/// built-in type has the default collation, which gives way to the column's own,
-/// so the two never conflict; `name` has another.
+/// is out of the other's range since Postgres 13 ([`crosses`]; shown on 15 and 18).
+/// Text of a built-in type has the default collation, which gives way to the
+/// column's own, so the two never conflict; `name` has another, and meets itself
+/// only.
 pub(in crate::sql) fn compares(column: &Column, with: Oid) -> bool {
     match column.class {
         TypeClass::Int2 | TypeClass::Int4 | TypeClass::Int8 => matches!(with, 20 | 21 | 23),
         TypeClass::Numeric => matches!(with, 20 | 21 | 23 | 1700),
         TypeClass::Float4 | TypeClass::Float8 => matches!(with, 20 | 21 | 23 | 700 | 701),
+        TypeClass::Text if with == NAME => column.type_oid == NAME && comparable(column),
         TypeClass::Text => matches!(with, 25 | 1043),
         TypeClass::Char => matches!(with, 25 | 1042 | 1043),
         TypeClass::Date | TypeClass::Timestamp | TypeClass::Timestamptz => {

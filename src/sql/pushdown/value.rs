@@ -130,11 +130,13 @@ pub(super) fn list(
 
 /// The constants of IN (…) as an array of the type that IN would find.
 pub(super) fn array_of(values: &NodeList, column: &Column) -> Option<String> {
-    // The grammar prints the type without its length as that of length 1.
-    let own = types::by_oid(column.type_oid).filter(|own| own.name != "bpchar")?;
+    // Casts to these are not printed as what they are.
+    let misprinted = |own: &types::BuiltIn| matches!(own.name, "bool" | "bpchar");
+    let own = types::by_oid(column.type_oid).filter(|_| types::comparable(column))?;
     let each: Option<Vec<String>> = if values
         .iter()
         .all(|node| literal(node) == Some(Literal::Text))
+        && !misprinted(&own)
     {
         let cast = |node| Some(format!("CAST({} AS pg_catalog.{})", print(node)?, own.name));
         values.iter().map(cast).collect()
