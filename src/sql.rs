@@ -16,6 +16,7 @@ mod mistake;
 pub(crate) mod names;
 mod normalize;
 mod operators;
+pub mod origins;
 mod printer;
 mod pushdown;
 mod query;
@@ -116,6 +117,9 @@ pub struct Plan {
     pub fingerprint: u64,
     /// The first line that it answers with is no row: COPY … TO with HEADER.
     pub heading: bool,
+    /// Which stored column each column of its result is, where a scan keeps
+    /// Postgres from saying so.
+    pub origins: Option<Arc<origins::Origins>>,
 }
 
 impl Plan {
@@ -131,6 +135,7 @@ impl Plan {
             normalized: text.into(),
             fingerprint: 0,
             heading: false,
+            origins: None,
         }
     }
 
@@ -379,6 +384,7 @@ pub fn empty() -> Arc<Plan> {
         normalized: "".into(),
         fingerprint: 0,
         heading: false,
+        origins: None,
     })
 }
 
@@ -399,6 +405,7 @@ pub fn set_application_name(name: &str, local: bool) -> Arc<Plan> {
         normalized: "SET".into(),
         fingerprint: 0,
         heading: false,
+        origins: None,
     })
 }
 

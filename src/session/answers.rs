@@ -5,6 +5,7 @@
 //! as runs of bytes out of the one buffer. Invariant: each answer is tied to the
 //! front of the [`super::pipeline::Pipeline`]; one that cannot be ends the session.
 
+mod origins;
 mod record;
 mod rows;
 mod settle;

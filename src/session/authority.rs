@@ -337,6 +337,7 @@ fn weight(decided: &[Decided]) -> usize {
             let columns: usize = plan.touched.iter().map(|used| used.columns.len()).sum();
             512 + plan.text().len()
                 + plan.normalized.len()
+                + 8 * plan.origins.as_ref().map_or(0, |origins| origins.len())
                 + 2 * (plan.touched.len() * 64 + columns * 128)
         })
         .sum()

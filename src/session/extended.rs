@@ -330,12 +330,16 @@ where
 
     /// A run that is recorded only if it fails.
     fn looking_at(&self, prepared: &Prepared) -> Run {
-        Run::new(
+        let mut run = Run::new(
             prepared.step.decided.statement.clone(),
             Effect::None,
             Change::None,
             self.sight.clone(),
-        )
+        );
+        let inner = self.executed_by(prepared);
+        let step = inner.as_deref().map_or(&prepared.step, |inner| &inner.step);
+        run.origins = step.decided.plan.origins.clone();
+        run
     }
 
     /// Whether a statement would still be sent as it was.
@@ -371,16 +375,20 @@ where
 
     /// What a statement executes by its name must still be allowed as well.
     fn inner(&self, prepared: &Prepared) -> Result<(), Refused> {
-        let inner = match &prepared.step.effect {
+        match self.executed_by(prepared) {
+            Some(inner) => self.unchanged(&inner),
+            None => Ok(()),
+        }
+    }
+
+    /// What a statement executes by its name.
+    fn executed_by(&self, prepared: &Prepared) -> Option<Arc<Prepared>> {
+        match &prepared.step.effect {
             Effect::Execute(name) => self.statement(name, None),
             Effect::Fetch(name) => self
                 .portal(name, None)
                 .map(|portal| portal.prepared.clone()),
             _ => None,
-        };
-        match inner {
-            Some(inner) => self.unchanged(&inner),
-            None => Ok(()),
         }
     }
 }

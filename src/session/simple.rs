@@ -90,6 +90,7 @@ where
         );
         run.heading = step.decided.plan.heading;
         run.lasting = lasts(&step.decided.plan);
+        run.origins = step.decided.plan.origins.clone();
         self.assume(&mut run, names)?;
         Ok(run)
     }
@@ -130,6 +131,7 @@ where
                 self.unchanged(&prepared)?;
                 run.statement = standing_for(&run.statement, &prepared);
                 run.lasting |= lasts(&prepared.step.decided.plan);
+                run.origins = prepared.step.decided.plan.origins.clone();
                 run.assumed.push(Assumed::Statement(name.clone(), prepared));
             }
             Effect::Fetch(name) => {
@@ -137,6 +139,7 @@ where
                 self.unchanged(&portal.prepared)?;
                 run.statement = standing_for(&run.statement, &portal.prepared);
                 run.portal = Some(portal.clone());
+                run.origins = portal.prepared.step.decided.plan.origins.clone();
                 run.assumed.push(Assumed::Portal(name.clone(), portal));
             }
             _ => {}

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use pg_raw_parse::Node;
 
 use super::canonical::{Canonical, query_of};
+use super::origins::{self, Origin};
 use super::splice::apply;
 use super::survey::{self, Rest, Role};
 use super::{Context, Denial, Reason, RelationUse, actions, gate, keys, types};
@@ -39,6 +40,9 @@ pub(super) struct Governed {
     /// Whether anything stands behind a scan.
     pub(super) governed: bool,
     pub(super) writes: bool,
+    /// Which stored column each output is, where that is not what Postgres will say
+    /// of scans.
+    pub(super) origins: Option<Vec<Option<Origin>>>,
 }
 
 /// Governs the query that a canonical statement is or wraps.
@@ -102,8 +106,18 @@ fn govern_nested(
     edits.append(&mut named);
     let text = apply(&canonical.text, edits)
         .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
+    let origins = match governed && depth == 0 {
+        true => origins::of(query, &|site| {
+            let mut all = reached.iter();
+            let one = all.find(|one| one.site.start == site)?;
+            // A temporary table's columns are not known.
+            (one.relation.oid != 0).then(|| (one.relation.oid, one.visible().collect()))
+        }),
+        false => None,
+    };
     Ok(Governed {
         text,
+        origins,
         touched,
         named: reached
             .iter()

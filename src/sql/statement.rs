@@ -127,6 +127,7 @@ pub(super) fn plan(
         normalized: "".into(),
         fingerprint: 0,
         heading: false,
+        origins: None,
     }
 }
 
@@ -177,8 +178,13 @@ pub(super) fn planned(kind: Kind, governed: Governed, effect: Effect) -> Plan {
     } else {
         Action::Read
     };
+    let origins = match kind {
+        Kind::Select | Kind::Declare | Kind::Prepare => governed.origins,
+        _ => None,
+    };
     Plan {
         touched: governed.touched,
+        origins: origins.map(Arc::from),
         ..plan(kind.label(), governed.text.into(), effect, Some(action))
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use tokio::io::AsyncWrite;
 
 use super::Answers;
+use super::origins::restored;
 use crate::audit::Event;
 use crate::audit::record::{Tripped, What};
 use crate::error::{Severity, SqlState, Told};
@@ -33,6 +34,7 @@ impl Session {
             let hidden = pipeline.front().is_some_and(|front| front.hidden);
             let run = pipeline.run().ok_or_else(End::garbled)?;
             let sight = run.sight.clone();
+            let origins = run.origins.clone();
             // No catalog but the session's own knows its temporary tables.
             let temporary = run
                 .statement
@@ -62,7 +64,7 @@ impl Session {
                     attribute,
                     policy: sight.standing.policy.clone(),
                 };
-                (glimpse, what, sight)
+                (glimpse, what, sight.clone())
             });
             let mut told = None;
             if let Some((glimpse, ..)) = &tripped {
@@ -81,6 +83,9 @@ impl Session {
             }
             self.settled(&pipeline);
             if !discarding && !hidden && tripped.is_none() {
+                let restored =
+                    origins.and_then(|origins| restored(frame, body, &origins, &sight.catalog));
+                let frame = restored.as_deref().unwrap_or(frame);
                 answers.out.extend_from_slice(frame);
             }
             tripped.map(|(glimpse, what, sight)| (glimpse, what, sight, told))

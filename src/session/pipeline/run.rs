@@ -12,6 +12,7 @@ use crate::session::authority::Sight;
 use crate::session::names::{Change, Names, Portal, Prepared};
 use crate::session::settings::SearchPath;
 use crate::sql::Effect;
+use crate::sql::origins::Origins;
 
 /// One execution of one statement.
 #[derive(Debug)]
@@ -39,6 +40,9 @@ pub(crate) struct Run {
     pub(crate) heading: bool,
     /// It copies in binary.
     pub(crate) binary: bool,
+    /// Which stored columns its result's are, where a scan keeps upstream from
+    /// saying so.
+    pub(crate) origins: Option<Arc<Origins>>,
     /// What it is to describe.
     pub(crate) described: Option<Arc<Prepared>>,
 }
@@ -66,6 +70,7 @@ impl Run {
             lasting: false,
             heading: false,
             binary: false,
+            origins: None,
             described: None,
         }
     }

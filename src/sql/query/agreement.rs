@@ -16,7 +16,6 @@ use pg_raw_parse::Node;
 
 use super::reach::{Reached, Standing};
 use super::touched::touched;
-use crate::policy::Treatment;
 use crate::sql::canonical::{Canonical, is_query};
 use crate::sql::printer;
 use crate::sql::resolve::{self, Column, Known, Reading, Row, Text};
@@ -97,18 +96,10 @@ fn start(outer: &str, inner: &str) -> Option<usize> {
 fn known(reached: &[Reached]) -> Known {
     let stored = reached.iter().filter(|one| one.relation.oid != 0);
     let row = |one: &Reached| {
-        let accesses = one.access.as_ref().map(|access| access.columns.as_slice());
-        let hidden = |at: usize| {
-            let access = accesses.and_then(|columns| columns.get(at));
-            access.is_some_and(|column| matches!(column.treatment, Treatment::Hide))
-        };
-        let columns = one.relation.columns.iter().enumerate();
-        let seen = columns
-            .filter(|(at, _)| !hidden(*at))
-            .map(|(_, column)| Column {
-                name: Some(column.name.clone()),
-                of: Some((one.site.start, column.name.clone())),
-            });
+        let seen = one.visible().map(|column| Column {
+            name: Some(column.name.clone()),
+            of: Some((one.site.start, column.name.clone())),
+        });
         Row {
             columns: seen.collect(),
             open: false,

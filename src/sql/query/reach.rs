@@ -9,8 +9,8 @@ use std::sync::Arc;
 use super::sample::sample;
 use super::scans::names_system;
 use super::views::expand;
-use crate::catalog::{Relation, RelationKind};
-use crate::policy::{Action, RelationAccess};
+use crate::catalog::{Column, Relation, RelationKind};
+use crate::policy::{Action, RelationAccess, Treatment};
 use crate::sql::canonical::Canonical;
 use crate::sql::names::lookup;
 use crate::sql::survey::{RelationSite, Role, Survey};
@@ -28,6 +28,21 @@ pub(super) struct Reached {
     pub(super) standing: Standing,
     /// What a view's expansion touches.
     pub(super) beneath: Vec<RelationUse>,
+}
+
+impl Reached {
+    /// The columns that this caller can name, in order.
+    pub(super) fn visible(&self) -> impl Iterator<Item = &Column> {
+        let accesses = self.access.as_ref().map(|access| access.columns.as_slice());
+        let hidden = move |at: usize| {
+            let access = accesses.and_then(|columns| columns.get(at));
+            access.is_some_and(|column| matches!(column.treatment, Treatment::Hide))
+        };
+        let columns = self.relation.columns.iter().enumerate();
+        columns
+            .filter(move |(at, _)| !hidden(*at))
+            .map(|(_, column)| column)
+    }
 }
 
 pub(super) enum Standing {
