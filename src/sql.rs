@@ -8,6 +8,7 @@ mod actions;
 mod attributes;
 pub mod cache;
 mod canonical;
+mod ddl;
 mod depth;
 mod functions;
 mod gate;

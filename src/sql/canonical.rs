@@ -234,6 +234,7 @@ pub(super) fn query_of(node: Node<'_>) -> Option<Node<'_>> {
         Node::PrepareStmt(prepare) => query_of(prepare.query()),
         Node::ExplainStmt(explain) => query_of(explain.query()),
         Node::CreateTableAsStmt(create) => query_of(create.query()),
+        Node::ViewStmt(view) => query_of(view.query()),
         _ => None,
     }
 }

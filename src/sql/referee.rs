@@ -32,7 +32,7 @@ use pg_raw_parse::{Node, nodes, parse};
 use super::canonical::query_of;
 use super::statement::Kind;
 use super::survey::{self, Columns, Rest, Written};
-use super::{Context, Denial, Reason, actions, keys, system, temporary, types};
+use super::{Context, Denial, Reason, actions, ddl, keys, system, temporary, types};
 use crate::catalog::{Oid, Relation};
 use crate::policy::{Action, RelationAccess};
 use parameters::{Declared, Uses};
@@ -159,6 +159,10 @@ impl<'a> Referee<'a> {
                 }
             }
             Node::CreateTableAsStmt(create) => self.kept(create)?,
+            Node::ViewStmt(view) => {
+                self.may_change_the_schema()?;
+                ddl::lasting(view).map_err(|denial| denial.message)?;
+            }
             Node::CopyStmt(copy) => {
                 if copy.relation().is_some() {
                     return self.copied(copy);
@@ -186,16 +190,18 @@ impl<'a> Referee<'a> {
         }
     }
 
-    /// CREATE TEMP TABLE … AS, the only one that keeps what a query returns.
+    /// CREATE TABLE … AS: of a temporary table, or for who may change the schema.
     fn kept(&self, create: &nodes::CreateTableAsStmt) -> Verdict {
         let into = create.into();
         let is_temporary = into
             .and_then(|into| into.rel())
             .is_some_and(temporary::is_temporary);
-        let is_table = create.objtype == nodes::ObjectType::OBJECT_TABLE;
-        match is_temporary && is_table && !create.is_select_into {
-            true => self.may(Action::Temp),
-            false => Err("it creates a table".into()),
+        match (create.objtype, create.is_select_into) {
+            (nodes::ObjectType::OBJECT_TABLE, false) if is_temporary => self.may(Action::Temp),
+            (nodes::ObjectType::OBJECT_TABLE | nodes::ObjectType::OBJECT_MATVIEW, false) => {
+                self.may_change_the_schema()
+            }
+            _ => Err("it creates a table".into()),
         }
     }
 

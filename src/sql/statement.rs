@@ -17,7 +17,7 @@ use super::canonical::{self, Canonical};
 use super::normalize::{fingerprint, normalized};
 use super::query::{Governed, govern};
 use super::survey::unknown;
-use super::{Context, Denial, Effect, Plan, Reason, actions, referee, session, temporary};
+use super::{Context, Denial, Effect, Plan, Reason, actions, ddl, referee, session, temporary};
 
 pub(super) use kind::Kind;
 
@@ -92,10 +92,7 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             Kind::Ddl if temporary::concerns(canonical.node(), context) => {
                 temporary::decide(canonical, context)
             }
-            Kind::Ddl => {
-                ddl(context)?;
-                Ok(plain(Effect::Ddl, Some(Action::Ddl)))
-            }
+            Kind::Ddl => ddl::decide(canonical, context),
             Kind::Session => {
                 let (label, effect) = session::allowed(canonical.node(), context)?;
                 Ok(plan(label, canonical.text.as_str().into(), effect, None))
@@ -146,18 +143,6 @@ pub(super) fn require(context: &Context<'_>, action: Action, what: &str) -> Resu
             "ask for a grant with the action `{}`",
             action.as_str()
         ))),
-    }
-}
-
-fn ddl(context: &Context<'_>) -> Result<(), Denial> {
-    require(context, Action::Ddl, "changing the schema")?;
-    match context.rights.all_clear() {
-        true => Ok(()),
-        false => Err(Denial::new(
-            Reason::Policy,
-            "changing the schema is refused: what it reads or writes would not be masked",
-        )
-        .hint("it takes an identity that sees the whole dataset in clear")),
     }
 }
 

@@ -185,11 +185,31 @@ pub(super) struct Survey {
     pub(super) into: bool,
     /// `WHERE CURRENT OF`.
     pub(super) current_of: bool,
+    /// How many expressions of operators there are.
+    pub(super) expressions: usize,
     /// What RETURNING calls the rows before and after.
     pub(super) returned: Vec<String>,
 }
 
 impl Survey {
+    /// Notes an operator by its name, in parts; none where there is none.
+    pub(super) fn operator(&mut self, name: &NodeList) -> Result<(), Unknown> {
+        let mut parts = name.iter().map(Node::as_str);
+        let (schema, name) = match (parts.next(), parts.next(), parts.next()) {
+            (None, None, None) => return Ok(()),
+            (Some(Some(name)), None, None) => (None, name),
+            (Some(Some(schema)), Some(Some(name)), None) => (Some(schema.to_owned()), name),
+            _ => {
+                return Err(Unknown::Construct(
+                    "an operator's name in three parts".into(),
+                ));
+            }
+        };
+        let name = name.to_owned();
+        self.operators.insert(OperatorSite { schema, name });
+        Ok(())
+    }
+
     /// Whether the whole row of a relation that is written may be taken as one value,
     /// under any of the names that it goes by.
     pub(super) fn takes_row(&self, site: &RelationSite) -> bool {
@@ -269,8 +289,10 @@ pub(super) fn survey(statement: Node<'_>, scans: Scans<'_>) -> Result<Survey, Un
     Ok(walk.found)
 }
 
-/// Surveys bare expressions: the arguments of EXECUTE.
-pub(super) fn survey_expressions(list: &NodeList) -> Result<Survey, Unknown> {
+/// Surveys bare expressions: the arguments of EXECUTE, what a definition holds.
+pub(super) fn survey_expressions<'n>(
+    list: impl Iterator<Item = Node<'n>>,
+) -> Result<Survey, Unknown> {
     let mut walk = Walk {
         found: Survey::default(),
         scans: &|_| Rest::All,

@@ -91,7 +91,7 @@ pub(super) fn columns(
 
 /// Not types, but shorthands in the definition of a column
 /// (transformColumnDefinition, parse_utilcmd.c).
-fn is_serial(site: &TypeSite) -> bool {
+pub(super) fn is_serial(site: &TypeSite) -> bool {
     site.schema.is_none()
         && matches!(
             site.name.as_str(),

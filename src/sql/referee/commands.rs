@@ -7,7 +7,7 @@ use pg_raw_parse::{Node, nodes};
 use super::{Referee, Verdict};
 use crate::policy::Action;
 use crate::sql::survey::survey_expressions;
-use crate::sql::{session, temporary, types};
+use crate::sql::{ddl, session, temporary, types};
 
 impl Referee<'_> {
     pub(super) fn command(&self, node: Node<'_>) -> Verdict {
@@ -42,19 +42,24 @@ impl Referee<'_> {
             }
             Node::DropStmt(_) if temporary::concerns(node, self.context) => self.may(Action::Temp),
             // Of those that Kind knows: the schema is for who sees all of it.
-            _ => {
-                self.may(Action::Ddl)?;
-                match self.context.rights.all_clear() {
-                    true => Ok(()),
-                    false => Err("it changes a schema of which not all is clear".into()),
+            other => {
+                self.may_change_the_schema()?;
+                match ddl::edits(other, self.context) {
+                    Ok(edits) if edits.is_empty() => Ok(()),
+                    Ok(_) => Err("a call or a type in it is not qualified".into()),
+                    Err(denial) => Err(denial.message),
                 }
             }
         }
     }
 
+    pub(super) fn may_change_the_schema(&self) -> Verdict {
+        ddl::allowed(self.context).map_err(|denial| denial.message)
+    }
+
     /// The arguments of EXECUTE: expressions outside any query.
     fn arguments(&self, execute: &nodes::ExecuteStmt) -> Verdict {
-        let found = survey_expressions(execute.params())
+        let found = survey_expressions(execute.params().iter())
             .map_err(|unknown| format!("it holds `{unknown}`"))?;
         if !found.relations.is_empty() || !found.columns.is_empty() {
             return Err("an argument names a relation".into());

@@ -16,7 +16,7 @@ pub(super) fn execute(
     canonical: &Canonical,
     context: &Context<'_>,
 ) -> Result<Plan, Denial> {
-    let found = survey_expressions(execute.params())?;
+    let found = survey_expressions(execute.params().iter())?;
     if !found.relations.is_empty() || !found.columns.is_empty() {
         return Err(Denial::new(
             Reason::Unsupported,

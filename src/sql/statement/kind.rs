@@ -79,7 +79,7 @@ impl Kind {
         })
     }
 
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::sql) fn label(self) -> &'static str {
         match self {
             Self::Select => "SELECT",
             Self::Insert => "INSERT",

@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 
 use pg_raw_parse::walk::{Recurse, walk_manual};
-use pg_raw_parse::{Node, list::NodeList, nodes};
+use pg_raw_parse::{Node, nodes};
 
 use super::{
     ColumnSite, FunctionSite, OperatorSite, RelationSite, Rest, Role, SampleSite, Scans, Survey,
@@ -183,6 +183,7 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::A_Expr(expression) => {
+                self.found.expressions += 1;
                 use nodes::A_Expr_Kind as Is;
                 if matches!(
                     expression.kind,
@@ -193,12 +194,12 @@ impl Walk<'_> {
                 ) {
                     self.implied(&["<", "<=", ">", ">="]);
                 } else {
-                    self.operator(expression.name())?;
+                    self.found.operator(expression.name())?;
                 }
                 Ok(Recurse::Yes)
             }
             Node::SubLink(link) => {
-                self.operator(link.oper_name())?;
+                self.found.operator(link.oper_name())?;
                 self.implied(&["="]);
                 Ok(Recurse::Yes)
             }
@@ -215,7 +216,7 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::SortBy(sort) => {
-                self.operator(sort.use_op())?;
+                self.found.operator(sort.use_op())?;
                 Ok(Recurse::Yes)
             }
             Node::ReturningOption(option) => {
@@ -400,23 +401,6 @@ impl Walk<'_> {
             name: name.to_owned(),
         });
         self.found.operators.extend(sites);
-    }
-
-    fn operator(&mut self, name: &NodeList) -> Result<(), Unknown> {
-        let mut parts = name.iter().map(Node::as_str);
-        let (schema, name) = match (parts.next(), parts.next(), parts.next()) {
-            (None, None, None) => return Ok(()),
-            (Some(Some(name)), None, None) => (None, name),
-            (Some(Some(schema)), Some(Some(name)), None) => (Some(schema.to_owned()), name),
-            _ => {
-                return Err(Unknown::Construct(
-                    "an operator's name in three parts".into(),
-                ));
-            }
-        };
-        let name = name.to_owned();
-        self.found.operators.insert(OperatorSite { schema, name });
-        Ok(())
     }
 }
 
