@@ -27,13 +27,20 @@
 //! goes only where no join puts NULLs ([`reach`]). The condition of an inner join
 //! is to what it joins as WHERE is to FROM; that of an outer join only chooses
 //! among the rows of its nullable side, and goes only there.
+//!
+//! What a condition says of a column it says of one that is equal to it, too: by a
+//! conjunct `a.x = b.y` of WHERE, or of the same ON, or by USING. `a` is then looked
+//! up by what is known of `b.y`. That is all that a join's key can do behind the
+//! fence: to look rows up by what another relation turns out to hold, the scan would
+//! have to be LATERAL, which leaves Postgres nothing but a nested loop, however many
+//! rows there are on the other side.
 
 mod parameters;
 mod reach;
 pub(super) mod types;
 mod value;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use pg_raw_parse::{Node, nodes};
 
@@ -42,7 +49,7 @@ use crate::catalog::{Column, Oid};
 use super::names::quote;
 use super::{canonical, depth};
 use parameters::Parameters;
-use reach::Reach;
+use reach::{Condition, From, Reach, WHERE};
 
 /// A column reference that certainly means a column of a relation named in the
 /// same SELECT: by the reference's byte, the relation's byte and the column.
@@ -77,6 +84,9 @@ impl<'k> Known<'k> {
 /// that is too long is refused.
 const COPIES: usize = 256 << 10;
 
+/// How many equalities of a SELECT are followed.
+const EQUALS: usize = 64;
+
 /// The copies that may go inside, by the relation's byte. What the grammar would
 /// print as something else is left out, for a scan with it would be refused.
 pub(super) fn conditions(
@@ -87,17 +97,32 @@ pub(super) fn conditions(
     let parameters = Parameters::of(statement, query, known);
     let mut found: HashMap<usize, Vec<String>> = HashMap::new();
     let mut left = COPIES;
+    let mut seen = HashSet::new();
+    let mut add = |site: usize, text: String| {
+        if let Some(less) = left.checked_sub(text.len())
+            && seen.insert((site, text.clone()))
+            && canonical::printed(&format!("SELECT WHERE {text}")).is_ok()
+        {
+            left = less;
+            found.entry(site).or_default().push(text);
+        }
+    };
     let visit = |node: Node<'_>| {
         if let Node::SelectStmt(select) = node {
-            reach::conjuncts(select, &mut |condition, reach| {
-                if let Some((site, text)) = copy(condition, reach, known, &parameters)
-                    && let Some(less) = left.checked_sub(text.len())
-                    && canonical::printed(&format!("SELECT WHERE {text}")).is_ok()
-                {
-                    left = less;
-                    found.entry(site).or_default().push(text);
+            let from = From::of(select);
+            let equal = Equal::all(&from, known);
+            for condition in &from.conditions {
+                let Some(form) = Form::of(condition.node) else {
+                    continue;
+                };
+                for (site, column) in targets(condition, &form, &from, &equal, known) {
+                    if (known.open)(site, &column.name)
+                        && let Some(text) = form.of_column(column, &parameters)
+                    {
+                        add(site, text);
+                    }
                 }
-            });
+            }
         }
     };
     // The statement has been walked before, and was not too deep.
@@ -105,47 +130,211 @@ pub(super) fn conditions(
     found
 }
 
-fn copy(
-    condition: Node<'_>,
-    reach: &Reach,
-    known: &Known<'_>,
-    parameters: &Parameters,
-) -> Option<(usize, String)> {
-    let open = |node: Node<'_>, strict: bool| {
-        let (site, column) = known.column(node)?;
-        let goes = reach.goes(site, strict) && (known.open)(site, &column.name);
-        goes.then_some((site, column))
+/// The columns that a condition is about: its own, and those that are equal to it
+/// wherever it matters.
+fn targets<'k>(
+    condition: &Condition<'_>,
+    form: &Form<'_>,
+    from: &From<'_>,
+    equal: &[Equal<'_, 'k>],
+    known: &Known<'k>,
+) -> Vec<(usize, &'k Column)> {
+    let strict = !matches!(form.says, Says::IsNull);
+    let Some((site, column)) = known.column(form.about) else {
+        return match strict {
+            true => merged(form.about, condition, from, known),
+            false => Vec::new(),
+        };
     };
-    if let Node::NullTest(test) = condition {
-        let is_null = test.nulltesttype == nodes::NullTestType::IS_NULL;
-        let (site, column) = open(test.arg(), !is_null)?;
-        let is = if is_null { "IS NULL" } else { "IS NOT NULL" };
-        return Some((site, format!("{} {is}", quote(&column.name))));
+    if !condition.reach.goes(site, strict) {
+        return Vec::new();
     }
-    let Node::A_Expr(expression) = condition else {
-        return None;
-    };
-    let operator = operator(expression)?;
-    let (left, right) = (expression.lexpr(), expression.rexpr());
-    if let Some((site, column)) = open(left, true) {
-        return Some((
-            site,
-            compared(column, operator, expression.kind, right, parameters)?,
-        ));
+    let mut all = vec![(site, column)];
+    // IS NOT NULL says nothing of what is equal that `=` does not say itself.
+    if let Says::Compared { .. } = form.says {
+        let about = equal
+            .iter()
+            .filter(|equal| condition.scope == WHERE || condition.scope == equal.scope);
+        all.extend(about.filter_map(|equal| equal.other(site, &column.name)));
     }
-    // The other way round.
-    let (site, column) = open(right, true)?;
-    let operator = match operator {
-        "<" => ">",
-        ">" => "<",
-        "<=" => ">=",
-        ">=" => "<=",
-        "=" => "=",
-        _ => return None,
+    all
+}
+
+/// The columns that USING has merged under a bare name, where they are all of one
+/// type and known on both sides.
+fn merged<'k>(
+    node: Node<'_>,
+    condition: &Condition<'_>,
+    from: &From<'_>,
+    known: &Known<'k>,
+) -> Vec<(usize, &'k Column)> {
+    let Node::ColumnRef(reference) = node else {
+        return Vec::new();
     };
-    let plain = expression.kind == nodes::A_Expr_Kind::AEXPR_OP;
-    let value = plain.then(|| value::scalar(left, column, parameters))??;
-    Some((site, comparison(column, operator, &value)))
+    let mut parts = reference.fields().iter().map(Node::as_str);
+    let (Some(Some(name)), None) = (parts.next(), parts.next()) else {
+        return Vec::new();
+    };
+    let mut all: Vec<(usize, &Column)> = Vec::new();
+    for merge in from.merges.iter().filter(|merge| merge.has(name)) {
+        let sides = [&merge.left, &merge.right].map(|sites| named(sites, name, known));
+        if sides.iter().any(Vec::is_empty) {
+            return Vec::new();
+        }
+        all.extend(sides.into_iter().flatten());
+    }
+    let first = all.first().map(|(_, column)| *column);
+    let alike = |(_, column): &(usize, &Column)| first.is_some_and(|first| alike(first, column));
+    if !all.iter().all(alike) {
+        return Vec::new();
+    }
+    all.retain(|(site, _)| condition.reach.goes(*site, true));
+    all
+}
+
+fn named<'k>(sites: &[usize], name: &str, known: &Known<'k>) -> Vec<(usize, &'k Column)> {
+    let column = |site: &usize| Some((*site, (known.column)(*site, name)?));
+    sites.iter().filter_map(column).collect()
+}
+
+/// Whether columns that are equal stand for each other in any comparison.
+fn alike(one: &Column, other: &Column) -> bool {
+    one.type_oid == other.type_oid && one.collation == other.collation && types::comparable(one)
+}
+
+/// Two columns that are equal in every row that a condition lets through.
+struct Equal<'f, 'k> {
+    sides: [(usize, &'k Column); 2],
+    reach: &'f Reach,
+    scope: usize,
+}
+
+impl<'f, 'k> Equal<'f, 'k> {
+    /// Those that a SELECT says: by `=`, and by USING.
+    fn all(from: &'f From<'_>, known: &Known<'k>) -> Vec<Self> {
+        let mut all = Vec::new();
+        let mut add = |one: (usize, &'k Column), other: (usize, &'k Column), reach, scope| {
+            if all.len() < EQUALS && alike(one.1, other.1) {
+                all.push(Self {
+                    sides: [one, other],
+                    reach,
+                    scope,
+                });
+            }
+        };
+        for condition in &from.conditions {
+            if let Node::A_Expr(expression) = condition.node
+                && expression.kind == nodes::A_Expr_Kind::AEXPR_OP
+                && operator(expression) == Some("=")
+                && let Some(one) = known.column(expression.lexpr())
+                && let Some(other) = known.column(expression.rexpr())
+            {
+                add(one, other, &condition.reach, condition.scope);
+            }
+        }
+        for merge in &from.merges {
+            for name in &merge.names {
+                let (left, right) = (
+                    named(&merge.left, name, known),
+                    named(&merge.right, name, known),
+                );
+                if let ([one], [other]) = (left.as_slice(), right.as_slice()) {
+                    add(*one, *other, &merge.reach, merge.scope);
+                }
+            }
+        }
+        all
+    }
+
+    /// What is equal to that column, if what is said of it may go there.
+    fn other(&self, site: usize, name: &str) -> Option<(usize, &'k Column)> {
+        let [one, other] = self.sides;
+        let is = |(at, column): (usize, &Column)| at == site && *column.name == *name;
+        let found = match (is(one), is(other)) {
+            (true, false) => other,
+            (false, true) => one,
+            _ => return None,
+        };
+        self.reach.goes(found.0, true).then_some(found)
+    }
+}
+
+/// A condition on one column.
+struct Form<'a> {
+    about: Node<'a>,
+    says: Says<'a>,
+}
+
+enum Says<'a> {
+    IsNull,
+    IsNotNull,
+    /// With the column on the left.
+    Compared {
+        operator: &'a str,
+        kind: nodes::A_Expr_Kind::Type,
+        with: Node<'a>,
+    },
+}
+
+impl<'a> Form<'a> {
+    fn of(condition: Node<'a>) -> Option<Self> {
+        match condition {
+            Node::NullTest(test) => Some(Self {
+                about: test.arg(),
+                says: match test.nulltesttype {
+                    nodes::NullTestType::IS_NULL => Says::IsNull,
+                    _ => Says::IsNotNull,
+                },
+            }),
+            Node::A_Expr(expression) => {
+                let operator = operator(expression)?;
+                let (left, right) = (expression.lexpr(), expression.rexpr());
+                let kind = expression.kind;
+                let flipped = match operator {
+                    _ if matches!(left, Node::ColumnRef(_)) => None,
+                    _ if kind != nodes::A_Expr_Kind::AEXPR_OP => return None,
+                    "<" => Some(">"),
+                    ">" => Some("<"),
+                    "<=" => Some(">="),
+                    ">=" => Some("<="),
+                    "=" => Some("="),
+                    _ => return None,
+                };
+                Some(match flipped {
+                    None => Self {
+                        about: left,
+                        says: Says::Compared {
+                            operator,
+                            kind,
+                            with: right,
+                        },
+                    },
+                    Some(operator) => Self {
+                        about: right,
+                        says: Says::Compared {
+                            operator,
+                            kind,
+                            with: left,
+                        },
+                    },
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// The same of a column by its stored name, if that is harmless.
+    fn of_column(&self, column: &Column, parameters: &Parameters) -> Option<String> {
+        match self.says {
+            Says::IsNull => Some(format!("{} IS NULL", quote(&column.name))),
+            Says::IsNotNull => Some(format!("{} IS NOT NULL", quote(&column.name))),
+            Says::Compared {
+                operator,
+                kind,
+                with,
+            } => compared(column, operator, kind, with, parameters),
+        }
+    }
 }
 
 fn compared(
