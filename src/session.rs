@@ -24,7 +24,7 @@ mod simple;
 mod start;
 mod tag;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -30,6 +30,7 @@ pub mod settings;
 mod skeleton;
 mod splice;
 mod statement;
+mod step;
 mod survey;
 mod system;
 mod temporary;

@@ -13,14 +13,11 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 
 use pgveil::error::Tell;
+use support::corpus::{cases, files};
 use support::planner::Planner;
 use support::postgres::Postgres;
-use support::servers::servers;
-
-const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 
 fn answer(planner: &Planner, caller: &str, statement: &str) -> String {
     match planner.plan(caller, statement, &[]) {
@@ -38,62 +35,6 @@ fn answer(planner: &Planner, caller: &str, statement: &str) -> String {
             text
         }
     }
-}
-
-struct Case {
-    /// Everything up to the `---`, as it stands in the file.
-    head: String,
-    title: String,
-    caller: String,
-    servers: std::ops::RangeInclusive<u32>,
-    statement: String,
-    expected: String,
-}
-
-/// A file is a comment, then cases: `### title`, `caller: name`, where it is of some
-/// versions of Postgres only `servers: 15-17`, a statement, `---`, what is expected, an
-/// empty line.
-fn cases(text: &str) -> (String, Vec<Case>) {
-    let mut parts = text.split("### ");
-    let comment = parts.next().unwrap_or_default().to_owned();
-    let all = parts
-        .map(|part| {
-            let (head, expected) = part
-                .split_once("\n---\n")
-                .unwrap_or((part.trim_end_matches("\n---"), ""));
-            let mut lines = head.splitn(3, '\n');
-            let title = lines.next().unwrap_or_default().to_owned();
-            let caller = lines
-                .next()
-                .unwrap_or_default()
-                .strip_prefix("caller: ")
-                .expect("a caller")
-                .to_owned();
-            let (servers, statement) = servers(lines.next().unwrap_or_default());
-            Case {
-                head: head.to_owned(),
-                title,
-                caller,
-                servers,
-                statement: statement.to_owned(),
-                expected: expected.trim_end().to_owned(),
-            }
-        })
-        .collect();
-    (comment, all)
-}
-
-fn files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(HERE)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|extension| extension == "test")
-        })
-        .collect();
-    files.sort();
-    files
 }
 
 #[test]

@@ -9,7 +9,7 @@
     missing_docs,
     reason = "a test binary uses a part of it"
 )]
-mod postgres;
+pub(crate) mod postgres;
 
 mod catalog;
 mod copy;

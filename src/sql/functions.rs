@@ -338,6 +338,14 @@ pub(super) fn screened<'a>(
     }
 }
 
+/// Any schema that has such a function, for tests of what happens to one that is not
+/// allowed.
+pub(super) fn any(site: &FunctionSite, context: &Context<'_>) -> String {
+    let candidates = context.catalog.functions.get(site.name.as_str());
+    let found = candidates.and_then(|all| all.first());
+    found.map_or_else(String::new, |function| function.schema.to_string())
+}
+
 fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
     let name = site.name.as_str();
     let literal = match &site.argument {

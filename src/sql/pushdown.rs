@@ -47,6 +47,7 @@ use pg_raw_parse::{Node, nodes};
 use crate::catalog::{Column, Oid};
 
 use super::names::quote;
+use super::step::{Step, wrong};
 use super::{canonical, depth};
 use parameters::Parameters;
 use reach::{Condition, From, Reach, WHERE};
@@ -376,6 +377,12 @@ fn compared(
 }
 
 fn comparison(column: &Column, operator: &str, value: &str) -> String {
+    if wrong(Step::Inside) {
+        return format!(
+            "1 OPERATOR(pg_catalog./) {} {operator} {value}",
+            quote(&column.name)
+        );
+    }
     format!(
         "{} OPERATOR(pg_catalog.{operator}) ({value})",
         quote(&column.name)

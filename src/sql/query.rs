@@ -22,6 +22,7 @@ use pg_raw_parse::Node;
 use super::canonical::{Canonical, query_of};
 use super::origins::{self, Origin};
 use super::splice::apply;
+use super::step::{Step, unless, wrong};
 use super::survey::{self, Rest, Role};
 use super::{Context, Denial, Reason, RelationUse, actions, gate, keys, types};
 use crate::policy::Action;
@@ -60,7 +61,7 @@ fn govern_nested(
     };
     let surveyed = survey::survey(query, &|_| Rest::All)?;
     screen::bounded(&surveyed)?;
-    if surveyed.into {
+    if surveyed.into && !wrong(Step::Into) {
         return Err(
             Denial::new(Reason::Unsupported, "SELECT INTO is not served")
                 .hint("use CREATE TEMP TABLE … AS where policy grants the action `temp`"),
@@ -68,16 +69,22 @@ fn govern_nested(
     }
     let mut reached = Vec::new();
     for site in surveyed.relations.iter().filter(|site| !site.cte) {
+        if wrong(Step::Cte) && site.schema.is_none() {
+            continue;
+        }
         reached.push(reach::reach(site, canonical, &surveyed, context, depth)?);
     }
     let governed = reached
         .iter()
         .any(|one| !matches!(one.standing, Standing::Clear));
     screen::locks(&surveyed, governed, context)?;
-    keys::allow(&surveyed, context)?;
-    let mut named = gate::pass(&surveyed, context)?;
+    unless(Step::Key, keys::allow(&surveyed, context))?;
+    let mut named = gate::pass(&surveyed, context, wrong)?;
     if let Node::PrepareStmt(prepare) = canonical.node() {
-        named.extend(types::listed(prepare.argtypes().iter(), context)?);
+        match types::listed(prepare.argtypes().iter(), context) {
+            Err(_) if wrong(Step::Type) => {}
+            listed => named.extend(listed?),
+        }
     }
     screen::values(&reached, context)?;
 
@@ -98,7 +105,7 @@ fn govern_nested(
     blocked::refuse(&reached, &touched)?;
     if surveyed.locks {
         let all = touched.iter().map(|used| used.oid);
-        actions::allow(Action::Write, all, context)
+        unless(Step::Each, actions::allow(Action::Write, all, context))
             .map_err(|denial| denial.touching(touched.clone()))?;
     }
     let mut edits = edits::edits(canonical, &surveyed, &reached, reading.as_ref(), context)

@@ -21,6 +21,8 @@ mod parameters;
 mod relations;
 mod same;
 mod scan;
+#[cfg(test)]
+mod tests;
 mod views;
 
 use std::cell::{Cell, OnceCell, RefCell};
@@ -83,6 +85,10 @@ struct Root<'n> {
     query: Node<'n>,
     /// What the uses of parameters say, once somebody asks.
     uses: OnceCell<Option<Uses>>,
+    /// Whether a scan stands in it.
+    scanned: Cell<bool>,
+    /// Whether a view that has masks or a filter of its own stands without them.
+    exposed: Cell<bool>,
 }
 
 /// Where a query stands.
@@ -246,21 +252,25 @@ impl<'a> Referee<'a> {
     }
 
     fn query(&self, query: Node<'_>, place: Place<'_>) -> Verdict {
-        let scanned = Cell::new(false);
         let root = Root {
             query,
             uses: OnceCell::new(),
+            scanned: Cell::new(false),
+            exposed: Cell::new(false),
         };
         let found = survey::survey(query, &|subselect| match place.depth {
-            0 => self.rest(subselect, &root, &scanned),
+            0 => self.rest(subselect, &root),
             _ => Rest::All,
         })
         .map_err(|unknown| format!("it holds `{unknown}`"))?;
         if found.into {
             return Err("it creates a table".into());
         }
+        if root.exposed.get() {
+            return Err("a view stands without its masks".into());
+        }
         self.names(&found, place)?;
-        self.locks(&found, scanned.get())?;
+        self.locks(&found, root.scanned.get())?;
         keys::allow(&found, place.context).map_err(|denial| denial.message)?;
         self.gate(&found, place)?;
         self.functions(&found, place)?;
@@ -268,16 +278,15 @@ impl<'a> Referee<'a> {
     }
 
     /// What is left to be judged of a subquery in FROM.
-    fn rest<'n>(
-        &self,
-        subselect: &'n nodes::RangeSubselect,
-        root: &Root<'_>,
-        scanned: &Cell<bool>,
-    ) -> Rest<'n> {
+    fn rest<'n>(&self, subselect: &'n nodes::RangeSubselect, root: &Root<'_>) -> Rest<'n> {
         match self.scan(subselect, root) {
-            None => Rest::All,
+            None => {
+                let exposed = root.exposed.get() || self.is_exposed(subselect, root);
+                root.exposed.set(exposed);
+                Rest::All
+            }
             Some(scan) => {
-                scanned.set(true);
+                root.scanned.set(true);
                 self.judged.borrow_mut().insert(scan.oid);
                 scan.beneath.map_or(Rest::Nothing, Rest::Only)
             }

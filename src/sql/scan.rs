@@ -16,6 +16,7 @@ use crate::policy::{ColumnAccess, RelationAccess, Treatment};
 
 use super::canonical;
 use super::names::{qualified, quote};
+use super::step::{Step, wrong};
 use super::{Denial, Reason};
 
 /// What a statement asks of one scan.
@@ -83,16 +84,27 @@ fn build(
     if wants.ctid {
         outputs.push("ctid".to_owned());
     }
+    if wrong(Step::System) {
+        outputs.push("xmin".to_owned());
+    }
+    if wrong(Step::Order) {
+        outputs.reverse();
+    }
     let mut text = format!("SELECT {} FROM {source}", outputs.join(", "));
-    if let Some(filter) = filter {
+    let hidden = relation.columns.iter().zip(&access.columns);
+    let mut hidden = hidden.filter(|(_, access)| !access.treatment.is_clear());
+    if let Some((column, _)) = hidden.next().filter(|_| wrong(Step::Sort)) {
+        text.push_str(&format!(" ORDER BY {}", quote(&column.name)));
+    } else if let Some(filter) = filter.filter(|_| !wrong(Step::Filter)) {
         text.push_str(&format!(" WHERE ({filter})"));
         for condition in wants.inside {
             text.push_str(&format!(" AND ({condition})"));
         }
-        text.push_str(" OFFSET 0");
+        if !wrong(Step::Fence) {
+            text.push_str(" OFFSET 0");
+        }
     }
-    // The referee compares what stands in the final text with this, so it has
-    // to be in the form that the grammar prints.
+    // What is sent is in the grammar's own form, whatever it is made of.
     canonical::printed(&text).map_err(|denial| {
         Denial::new(
             Reason::Referee,
@@ -127,7 +139,11 @@ fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> O
     let name = quote(&column.name);
     let treatment = effective(column, access);
     match treatment {
+        Treatment::Hide if wrong(Step::Hide) => Some(name),
+        Treatment::Block if wrong(Step::Block) => Some(name),
+        Treatment::Mask(mask) if wrong(Step::Mask(mask.name())) => Some(name),
         Treatment::Hide => None,
+        Treatment::Clear if fenced && wrong(Step::Opaque) => Some(name),
         Treatment::Clear if !fenced => Some(name),
         Treatment::Clear if used => Some(format!("{} AS {name}", opaque(&name))),
         // Nobody reads it: a reference to a blocked column is refused before this
@@ -141,7 +157,12 @@ fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> O
         }
         Treatment::Mask(_) if !used => Some(format!("CAST(NULL AS {}) AS {name}", column.type_sql)),
         Treatment::Mask(mask) => {
-            let masked = mask.expression(&name, column)?;
+            let of = if wrong(Step::Other) {
+                "\"ssn\""
+            } else {
+                &*name
+            };
+            let masked = mask.expression(of, column)?;
             let collate = column
                 .collation
                 .as_ref()

@@ -16,6 +16,7 @@ use crate::policy::Action;
 use super::canonical::{self, Canonical};
 use super::normalize::{fingerprint, normalized};
 use super::query::{Governed, govern};
+use super::step::{Step, unless, wrong};
 use super::survey::unknown;
 use super::{Context, Denial, Effect, Plan, Reason, actions, ddl, referee, session, temporary};
 
@@ -52,6 +53,11 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
 
 /// The plan, if the referee lets its text pass.
 fn refereed(plan: Plan, kind: Kind, context: &Context<'_>) -> Result<Plan, Denial> {
+    #[cfg(test)]
+    let plan = Plan {
+        text: super::step::tampered(plan.text, kind),
+        ..plan
+    };
     match referee::check(&plan.text, kind, context) {
         Ok(()) => Ok(plan),
         Err(denial) => Err(denial.touching(plan.touched)),
@@ -86,7 +92,10 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
                 query(kind, canonical, context, Effect::None)
             }
             Kind::Listen | Kind::Notify => {
-                require(context, Action::Notify, "LISTEN and NOTIFY")?;
+                unless(
+                    Step::Action,
+                    require(context, Action::Notify, "LISTEN and NOTIFY"),
+                )?;
                 Ok(plain(Effect::None, Some(Action::Notify)))
             }
             Kind::Ddl if temporary::concerns(canonical.node(), context) => {
@@ -94,7 +103,11 @@ fn by_kind(kind: Kind, canonical: &Canonical, context: &Context<'_>) -> Result<P
             }
             Kind::Ddl => ddl::decide(canonical, context),
             Kind::Session => {
-                let (label, effect) = session::allowed(canonical.node(), context)?;
+                let allowed = session::allowed(canonical.node(), context);
+                let (label, effect) = match allowed {
+                    Err(_) if wrong(Step::Setting) => ("SET", Effect::None),
+                    allowed => allowed?,
+                };
                 Ok(plan(label, canonical.text.as_str().into(), effect, None))
             }
             Kind::Copy
@@ -179,7 +192,7 @@ fn explain(
     canonical: &Canonical,
     context: &Context<'_>,
 ) -> Result<Plan, Denial> {
-    require(context, Action::Explain, "EXPLAIN")?;
+    unless(Step::Action, require(context, Action::Explain, "EXPLAIN"))?;
     if canonical::query_of(explain.query()).is_none()
         || matches!(explain.query(), Node::CreateTableAsStmt(_))
     {
@@ -190,7 +203,7 @@ fn explain(
     }
     let plan = query(Kind::Explain, canonical, context, Effect::None)?;
     let all = plan.touched.iter().map(|used| used.oid);
-    actions::allow(Action::Explain, all, context)
+    unless(Step::Each, actions::allow(Action::Explain, all, context))
         .map_err(|denial| denial.touching(plan.touched.clone()))?;
     Ok(Plan {
         action: Some(Action::Explain),

@@ -10,6 +10,7 @@ use crate::policy::Treatment;
 use super::canonical;
 use super::names::{qualified, quote};
 use super::scan::opaque;
+use super::step::{Step, wrong};
 use super::{Context, Denial, Reason};
 
 /// How a system relation is read.
@@ -226,6 +227,7 @@ pub(super) fn scan(
         .map(|column| {
             let name = quote(&column.name);
             match (blanked(relation, column), filter) {
+                (Some(_), _) if wrong(Step::Blank) => name,
                 (Some(with), _) => format!("{with} AS {name}"),
                 // What is filtered out has statistics, too.
                 (None, Some(_)) => format!("{} AS {name}", opaque(&name)),
@@ -240,7 +242,7 @@ pub(super) fn scan(
         outputs.join(", "),
         qualified(&relation.schema, &relation.name)
     );
-    if let Some(filter) = filter {
+    if let Some(filter) = filter.filter(|_| !wrong(Step::Filter)) {
         text.push_str(&format!(" WHERE {filter} OFFSET 0"));
     }
     canonical::printed(&text)

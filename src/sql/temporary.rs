@@ -17,6 +17,7 @@ use super::names::qualified;
 use super::query::govern;
 use super::splice::apply;
 use super::statement::{Kind, plan, planned, require};
+use super::step::{Step, unless, wrong};
 use super::{Context, Denial, Effect, Plan, Reason, types};
 
 /// The schema that a session's temporary tables are named by.
@@ -35,16 +36,21 @@ pub(super) fn lookup(
         .temporary
         .iter()
         .find(|table| own && ***table == *name)?;
-    Some(Arc::new(Relation {
+    Some(relation(name))
+}
+
+/// A temporary table of that name.
+pub(super) fn relation(name: &str) -> Arc<Relation> {
+    Arc::new(Relation {
         oid: 0,
         schema: SCHEMA.into(),
-        name: name.clone(),
+        name: name.into(),
         kind: RelationKind::Table,
         columns: Vec::new(),
         parents: Vec::new(),
         has_children: false,
         definition: None,
-    }))
+    })
 }
 
 /// Whether a statement makes or drops temporary tables only.
@@ -91,13 +97,20 @@ fn dropped(drop: &nodes::DropStmt) -> Option<Vec<(Option<String>, String)>> {
 
 /// Decides CREATE TEMP TABLE, CREATE TEMP TABLE AS and DROP TABLE of such.
 pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
-    require(context, Action::Temp, "a temporary table")?;
+    unless(
+        Step::Action,
+        require(context, Action::Temp, "a temporary table"),
+    )?;
     match canonical.node() {
         Node::CreateStmt(create) => {
-            plain(create)?;
+            unless(Step::Temp, plain(create))?;
             lasting(create.oncommit)?;
             types::everywhere(context)?;
-            let text = apply(&canonical.text, types::columns(create, context)?)
+            let named = match types::columns(create, context) {
+                Err(_) if wrong(Step::Type) => Vec::new(),
+                named => named?,
+            };
+            let text = apply(&canonical.text, named)
                 .ok_or_else(|| Denial::new(Reason::Referee, "the rewriter's edits overlap"))?;
             created(create.relation(), text, context)
         }

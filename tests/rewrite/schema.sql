@@ -100,3 +100,19 @@ ANALYZE;
 CREATE TABLE public.readings (id integer, value text) PARTITION BY LIST (id);
 CREATE TABLE public.readings_1 PARTITION OF public.readings FOR VALUES IN (1);
 INSERT INTO public.readings VALUES (1, 'reading of person1@example.com');
+-- A type and a whole row behind which a function stands that policy does not know.
+CREATE FUNCTION public.asks(integer) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER
+    AS 'SELECT public.peek('''', $1) IS NOT NULL';
+CREATE DOMAIN public.asked AS integer CHECK (public.asks(VALUE));
+CREATE TABLE public.answers (id integer, said public.asked);
+CREATE TABLE public.shelved (id integer, word text);
+CREATE FUNCTION public.shelved_text(public.shelved) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.peek('''', $1.id)';
+CREATE CAST (public.shelved AS text) WITH FUNCTION public.shelved_text(public.shelved) AS ASSIGNMENT;
+CREATE VIEW public.shelved_words AS SELECT word FROM public.shelved;
+-- Views with masks of their own, one over the other.
+CREATE TABLE public.places (id integer, name text, code text, note text);
+CREATE VIEW public.place_words AS
+    SELECT p.id, upper(p.code) AS code, coalesce(p.note, 'none') AS word FROM public.places p WHERE p.id > 0 ORDER BY p.id;
+CREATE VIEW public.place_list AS
+    SELECT w.id, w.word, count(*) OVER (PARTITION BY o.status) AS n
+    FROM public.place_words w LEFT JOIN public.orders o ON o.id = w.id;

@@ -10,6 +10,7 @@
 )]
 
 pub mod client;
+pub mod corpus;
 pub mod forwarder;
 pub mod generate;
 pub mod planner;

@@ -14,6 +14,7 @@ use super::types::{self, Named};
 use super::{Known, operator};
 use crate::catalog::{Column, Oid};
 use crate::sql::depth;
+use crate::sql::step::{Step, wrong};
 
 /// What is known of all of them.
 #[derive(Debug, Default)]
@@ -178,7 +179,8 @@ impl Parameters {
 
     /// Whether comparing a column with values of that type cannot raise.
     pub(super) fn compares(&self, column: &Column, with: Oid) -> bool {
-        types::compares(column, with) && (self.moments || !types::crosses(column, with))
+        wrong(Step::Conversion)
+            || types::compares(column, with) && (self.moments || !types::crosses(column, with))
     }
 }
 

@@ -9,6 +9,7 @@ use crate::sql::canonical::Canonical;
 use crate::sql::names::{after_first, name_end, qualified, quote};
 use crate::sql::resolve::Reading;
 use crate::sql::splice::Edit;
+use crate::sql::step::{Step, unless, wrong};
 use crate::sql::survey::Survey;
 use crate::sql::{Context, Denial, Reason, functions};
 
@@ -33,6 +34,10 @@ pub(super) fn edits(
             return Err(lost());
         }
         let text = match &one.standing {
+            Standing::Clear if wrong(Step::Name) => continue,
+            Standing::Scan(_) if wrong(Step::Splice) => {
+                qualified(&one.relation.schema, &one.relation.name)
+            }
             Standing::Clear => {
                 let only = if one.only { "ONLY " } else { "" };
                 format!(
@@ -55,9 +60,12 @@ pub(super) fn edits(
     }
     for site in &surveyed.functions {
         let (site, screen) = functions::screened(site, &canonical.text);
-        let schema = functions::allow(&site, context)?;
-        edits.extend(screen);
-        if site.schema.is_none() {
+        let schema = match functions::allow(&site, context) {
+            Err(_) if wrong(Step::Function) => functions::any(&site, context),
+            allowed => allowed?,
+        };
+        edits.extend(screen.filter(|_| !wrong(Step::Screen)));
+        if site.schema.is_none() && !wrong(Step::Prefix) {
             let prefix = functions::prefix(&schema);
             edits.push(Edit {
                 start: site.start,
@@ -66,7 +74,7 @@ pub(super) fn edits(
             });
         }
     }
-    attributes(surveyed, reading, context)?;
+    unless(Step::Attribute, attributes(surveyed, reading, context))?;
     for (start, site) in reading.iter().flat_map(|reading| &reading.long) {
         let scanned = reached
             .iter()

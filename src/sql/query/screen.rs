@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use super::reach::Reached;
 use crate::policy::Action;
 use crate::sql::resolve::Reading;
+use crate::sql::step::{Step, wrong};
 use crate::sql::survey::Survey;
 use crate::sql::{Context, Denial, Reason, attributes, types};
 
@@ -35,7 +36,10 @@ pub(super) fn locks(
     governed: bool,
     context: &Context<'_>,
 ) -> Result<(), Denial> {
-    if !surveyed.locks || (!governed && context.rights.allows(Action::Write).is_some()) {
+    if wrong(Step::Lock)
+        || !surveyed.locks
+        || (!governed && context.rights.allows(Action::Write).is_some())
+    {
         return Ok(());
     }
     Err(Denial::new(
@@ -47,6 +51,9 @@ pub(super) fn locks(
 
 /// Whether what the relations hold may be read: see [`types`].
 pub(super) fn values(reached: &[Reached], context: &Context<'_>) -> Result<(), Denial> {
+    if wrong(Step::Value) {
+        return Ok(());
+    }
     reached
         .iter()
         .try_for_each(|one| types::values(&one.relation, context))

@@ -183,7 +183,7 @@ impl Referee<'_> {
     /// Types, operators and syntax: as the gate lets them pass, and each type under its
     /// full name where the search_path could decide.
     pub(super) fn gate(&self, found: &Survey, place: Place<'_>) -> Verdict {
-        match gate::pass(found, place.context) {
+        match gate::pass(found, place.context, |_| false) {
             Ok(edits) if edits.is_empty() => Ok(()),
             Ok(_) => Err("a type is not qualified".into()),
             Err(denial) => Err(denial.message),

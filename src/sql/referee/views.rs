@@ -24,6 +24,14 @@ impl Referee<'_> {
         })
     }
 
+    /// Whether a view that has masks or a filter of its own stands there without them,
+    /// under the name that its expansion goes by.
+    pub(super) fn is_exposed(&self, found: &nodes::RangeSubselect, root: &Root<'_>) -> bool {
+        let name = found.alias().and_then(nodes::Alias::aliasname);
+        let mut views = name.into_iter().flat_map(|name| self.views(name));
+        views.any(|view| self.is_expansion(view, found.subquery(), root))
+    }
+
     /// Whether a scan, or an expansion, of the relation stands there.
     fn stands_for(
         &self,

@@ -8,6 +8,7 @@ use crate::sql::canonical::Canonical;
 use crate::sql::names::{name_end, qualified, quote};
 use crate::sql::query::govern;
 use crate::sql::splice::{Edit, apply};
+use crate::sql::step::{Step, wrong};
 use crate::sql::{Context, Denial, Effect, Plan, Reason};
 
 /// A write that foreign keys have nothing to say about: LOCK touches no row, and
@@ -24,7 +25,9 @@ pub(super) fn relations(
 ) -> Result<Plan, Denial> {
     let list = match canonical.node() {
         Node::LockStmt(lock) => lock.relations(),
-        Node::TruncateStmt(truncate) if truncate.behavior == nodes::DropBehavior::DROP_CASCADE => {
+        Node::TruncateStmt(truncate)
+            if truncate.behavior == nodes::DropBehavior::DROP_CASCADE && !wrong(Step::Cascade) =>
+        {
             return Err(Denial::new(
                 Reason::Unsupported,
                 "TRUNCATE … CASCADE is not served: it empties relations that it does not name",
