@@ -259,16 +259,17 @@ impl Session {
         let transaction = backend::ready(body).map_err(|_| End::garbled())?;
         // Nobody goes on to the next statement before this one is on record.
         self.keep(answers).await?;
-        let (ready, stale) = {
+        let ready = {
             let mut pipeline = self.pipeline();
             let ready = pipeline.ready(transaction).ok_or_else(End::garbled)?;
             self.settled(&pipeline);
-            (ready, pipeline.stale_catalog)
+            if pipeline.take_change() {
+                self.dataset.change();
+                let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
+                tokio::spawn(async move { dataset.renew(&log).await });
+            }
+            ready
         };
-        if let Some(changed) = stale {
-            let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
-            tokio::spawn(async move { dataset.refresh(0, Some(changed), &log).await });
-        }
         match ready {
             Ready::Told => answers.out.extend_from_slice(frame),
             Ready::Failing => self.failing.notify_one(),

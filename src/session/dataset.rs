@@ -2,8 +2,11 @@
 //!
 //! Knows nothing about callers. The catalog is a watched value: a refresh
 //! replaces it for every session at once, and a failed one leaves it as it is.
+//! Invariant: from when a change is seen until it has been read, the catalog is
+//! known to be old, and nothing is to be decided by it.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
@@ -29,6 +32,10 @@ pub struct Dataset {
     catalog: watch::Sender<Arc<Catalog>>,
     /// Held while it is being read.
     reading: Mutex<Read>,
+    /// When it was seen to change, if it has not been read since.
+    changed: std::sync::Mutex<Option<Instant>>,
+    /// The same, for those that ask before every statement.
+    old: AtomicBool,
 }
 
 /// When it was last read.
@@ -58,6 +65,8 @@ impl Dataset {
             settings,
             catalog: watch::Sender::new(Arc::new(catalog)),
             reading: Mutex::default(),
+            changed: std::sync::Mutex::default(),
+            old: AtomicBool::new(false),
         }
     }
 
@@ -86,6 +95,42 @@ impl Dataset {
         self.catalog.borrow().epoch != UNREAD
     }
 
+    /// It has just been seen to change.
+    pub fn change(&self) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        *changed = Some(Instant::now());
+        self.old.store(true, Ordering::Release);
+    }
+
+    /// Whether what is known of it is known to be old.
+    pub fn is_old(&self) -> bool {
+        self.old.load(Ordering::Acquire)
+    }
+
+    /// Reads it again where what is known of it is old.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn renew(&self, log: &Log) -> Result<(), Told> {
+        let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_some() {
+            self.refresh(UNREAD, changed, log).await;
+        }
+        match self.is_old() {
+            false => Ok(()),
+            true => Err(old(&self.name)),
+        }
+    }
+
+    /// What was seen to change before that moment has been read.
+    fn read_since(&self, began: Instant) {
+        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
+        if changed.is_some_and(|at| at <= began) {
+            *changed = None;
+            self.old.store(false, Ordering::Release);
+        }
+    }
+
     /// Takes a catalog from elsewhere than the upstream.
     pub fn replace_catalog(&self, catalog: Catalog) {
         self.catalog.send_replace(Arc::new(catalog));
@@ -111,6 +156,7 @@ impl Dataset {
             Ok(catalog) => {
                 reading.done = Some(began);
                 self.catalog.send_replace(Arc::new(catalog));
+                self.read_since(began);
                 tracing::info!(dataset = %self.name, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");
                 (epoch + 1, None)
             }
@@ -135,4 +181,12 @@ fn not_yet(dataset: &str) -> Told {
         format!("the dataset `{dataset}` is not available yet"),
     )
     .hint("its upstream could not be reached since the proxy started; try again in a moment")
+}
+
+fn old(dataset: &str) -> Told {
+    Told::error(
+        SqlState::CANNOT_CONNECT_NOW,
+        format!("what is in the dataset `{dataset}` has changed and could not be read again"),
+    )
+    .hint("try again in a moment")
 }

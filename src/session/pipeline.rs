@@ -11,7 +11,6 @@ mod run;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
 
 pub(crate) use entry::{Entry, Expect};
 pub(crate) use run::{Assumed, Run};
@@ -65,8 +64,6 @@ pub(crate) struct Pipeline {
     failed: bool,
     /// The catalog changes when the transaction commits.
     ddl: bool,
-    /// When the catalog changed upstream, if it is to be read again.
-    pub(crate) stale_catalog: Option<Instant>,
     /// The client said Terminate: it hears nothing more of ours.
     pub(crate) terminated: bool,
 }
@@ -92,7 +89,6 @@ impl Pipeline {
             copying_in: false,
             failed: false,
             ddl: false,
-            stale_catalog: None,
             terminated: false,
         }
     }
@@ -392,6 +388,11 @@ impl Pipeline {
         self.copying_in = end.is_none();
     }
 
+    /// Whether the catalog may have changed, as of this ReadyForQuery.
+    pub(crate) fn take_change(&mut self) -> bool {
+        self.transaction == Transaction::Idle && std::mem::take(&mut self.ddl)
+    }
+
     /// ReadyForQuery. `None` where it does not answer the front.
     pub(crate) fn ready(&mut self, transaction: Transaction) -> Option<Ready> {
         match self.front()?.expect {
@@ -412,9 +413,6 @@ impl Pipeline {
             self.confirmed.end_transaction();
             if self.queue.is_empty() {
                 self.projected.end_transaction();
-            }
-            if std::mem::take(&mut self.ddl) {
-                self.stale_catalog = Some(Instant::now());
             }
         }
         self.failed = false;

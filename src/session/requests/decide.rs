@@ -97,10 +97,13 @@ where
         if !session.pipeline().is_settled() {
             self.settle().await?;
         }
-        let stale = session.pipeline().stale_catalog.take();
-        if stale.is_some() {
+        if session.dataset.is_old() {
             self.flush().await?;
-            session.dataset.refresh(0, stale, &session.shared.log).await;
+            let renewed = tokio::select! {
+                renewed = session.dataset.renew(&session.shared.log) => renewed,
+                Err(gone) = self.from.watch() => return Err(gone.into()),
+            };
+            renewed.map_err(Refused::from)?;
         }
         self.look()?;
         if self.sight.standing.nothing {

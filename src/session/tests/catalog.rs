@@ -49,3 +49,24 @@ async fn a_relation_made_elsewhere_is_withheld_until_it_is_known() {
     assert_eq!(raw.ask(&[select]).await, "T C:SELECT_0 Z:I");
     assert_eq!(proxy.records("tripwire").len(), 0);
 }
+
+#[tokio::test]
+async fn nothing_is_decided_by_a_catalog_that_is_known_to_be_old() {
+    let way = Way::start().await;
+    let proxy = Proxy::through(&way).await;
+    let (mut raw, mut other) = (proxy.raw().await, proxy.raw().await);
+    way.set_open(false);
+    assert_eq!(
+        raw.ask(&[q("CREATE TABLE made_unseen (made int)")]).await,
+        "C:CREATE_TABLE Z:I"
+    );
+    let refused = "ERROR:57P03 Z:I";
+    assert_eq!(raw.ask(&[q("SELECT 1")]).await, refused);
+    assert_eq!(raw.ask(&[pbe("SELECT 1"), s()]).await, refused);
+    // For nobody.
+    assert_eq!(other.ask(&[q("SELECT 1")]).await, refused);
+    way.set_open(true);
+    assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
+    let select = q("SELECT made FROM made_unseen");
+    assert_eq!(other.ask(&[select]).await, "T C:SELECT_0 Z:I");
+}

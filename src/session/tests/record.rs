@@ -105,3 +105,17 @@ async fn a_commit_that_fails_is_on_record() {
     assert_eq!(records.len(), 7);
     assert_eq!(records[6]["sqlstate"], "23505");
 }
+
+#[tokio::test]
+async fn what_a_client_calls_itself_is_cut() {
+    let proxy = Proxy::start().await;
+    let long = "ö".repeat(5000);
+    let mut raw = proxy.raw_with(&[("application_name", &long)]).await;
+    raw.ask(&[q("SELECT 1")]).await;
+    raw.ask(&[q(&format!("SET application_name TO 'x{long}'"))])
+        .await;
+    raw.ask(&[q("SELECT 1")]).await;
+    let records = proxy.records("statement");
+    assert_eq!(records[0]["application"], "ö".repeat(31));
+    assert_eq!(records[2]["application"], format!("x{}", "ö".repeat(31)));
+}

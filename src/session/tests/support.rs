@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
@@ -385,6 +386,7 @@ pub(super) async fn truly(sql: &'static str) -> String {
 /// A way to the server that can be cut.
 pub(super) struct Way {
     port: u16,
+    open: Arc<AtomicBool>,
     cut: watch::Sender<bool>,
 }
 
@@ -394,10 +396,18 @@ impl Way {
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = door.local_addr().unwrap().port();
         let (cut, is_cut) = watch::channel(false);
-        let way = Self { port, cut };
+        let open = Arc::new(AtomicBool::new(true));
+        let way = Self {
+            port,
+            open: open.clone(),
+            cut,
+        };
         tokio::spawn(async move {
             loop {
                 let (mut near, _) = door.accept().await.unwrap();
+                if !open.load(Ordering::Acquire) {
+                    continue;
+                }
                 let mut is_cut = is_cut.clone();
                 tokio::spawn(async move {
                     let mut far = TcpStream::connect(("127.0.0.1", server.port))
@@ -411,6 +421,11 @@ impl Way {
             }
         });
         way
+    }
+
+    /// Lets nobody new pass, or again.
+    pub(super) fn set_open(&self, open: bool) {
+        self.open.store(open, Ordering::Release);
     }
 
     /// Closes every connection.
