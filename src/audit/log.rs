@@ -1,19 +1,27 @@
-//! Where records go: a file of one JSON object a line, written by one thread.
+//! Where records go: a file of one JSON object a line.
 //!
 //! Knows nothing about what the records say. Invariant: who appends hears back
 //! only after the write; once a write has failed, [`Log::ready`] refuses until
-//! one succeeds again. The seam for a tamper-evident log is the writer thread.
+//! one succeeds again. The seam for a tamper-evident log is the [`Writer`].
+//!
+//! Who appends to a file writes by itself, where nobody else does: handing it to
+//! another thread and back takes several times as long as the write. The thread is
+//! for what may take long: whatever is not a file, a file whose last write was not
+//! quick, and those who find the writer taken. So a disk that stops answering stops
+//! one of the runtime's threads, never all of them.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
+use super::line;
 use super::record::What;
 
 /// Appends that may wait for the writer before further ones wait themselves.
@@ -22,12 +30,24 @@ const QUEUE: usize = 1024;
 const BATCH: usize = 64;
 /// Bytes of records kept for later while the file cannot be written.
 const BACKLOG: usize = 4 << 20;
+/// A write that takes longer is no longer made by who appends.
+const QUICK: Duration = Duration::from_millis(1);
 
 /// An open log; clones share it.
 #[derive(Clone, Debug)]
 pub struct Log {
     queue: mpsc::Sender<Job>,
-    failed: Arc<AtomicBool>,
+    writer: Arc<Mutex<Writer>>,
+    state: Arc<State>,
+}
+
+/// How writing goes.
+#[derive(Debug, Default)]
+struct State {
+    /// The last write failed.
+    failed: AtomicBool,
+    /// A write may take long.
+    slow: AtomicBool,
 }
 
 /// The log cannot be written.
@@ -72,19 +92,26 @@ impl Log {
                 .map_err(fault)?;
         }
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let failed = Arc::new(AtomicBool::new(false));
-        let writer = Writer {
+        let state = Arc::new(State::default());
+        state.slow.store(!kind.is_file(), Ordering::Release);
+        let writer = Arc::new(Mutex::new(Writer {
             file,
-            failed: failed.clone(),
+            is_file: kind.is_file(),
+            state: state.clone(),
             backlog: Vec::new(),
             lost: 0,
             torn: false,
-        };
+        }));
+        let own = writer.clone();
         std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || writer.run(jobs))
+            .spawn(move || run(&own, jobs))
             .map_err(fault)?;
-        Ok(Self { queue, failed })
+        Ok(Self {
+            queue,
+            writer,
+            state,
+        })
     }
 
     /// Appends one record.
@@ -102,8 +129,7 @@ impl Log {
     pub async fn append_all(&self, events: &[Event]) -> Result<(), LogError> {
         let mut lines = Vec::with_capacity(events.len() * 512);
         for event in events {
-            serde_json::to_writer(&mut lines, event)
-                .map_err(|error| LogError(error.to_string().into()))?;
+            line::put(&mut lines, event).map_err(|error| LogError(error.to_string().into()))?;
             lines.push(b'\n');
         }
         self.write(lines, events.len() as u64).await
@@ -114,7 +140,7 @@ impl Log {
     /// # Errors
     /// Why they may not.
     pub async fn ready(&self) -> Result<(), LogError> {
-        if !self.failed.load(Ordering::Acquire) {
+        if !self.state.failed.load(Ordering::Acquire) {
             return Ok(());
         }
         // The probe writes no line of its own: the writer puts what it kept,
@@ -123,6 +149,9 @@ impl Log {
     }
 
     async fn write(&self, lines: Vec<u8>, records: u64) -> Result<(), LogError> {
+        if let Some(written) = self.write_here(&lines, records) {
+            return written;
+        }
         let gone = || LogError("its writer has ended".into());
         let (answer, answered) = oneshot::channel();
         let job = Job {
@@ -133,11 +162,23 @@ impl Log {
         self.queue.send(job).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
+
+    /// Writes on this thread, where that can be expected to be quick.
+    fn write_here(&self, lines: &[u8], records: u64) -> Option<Result<(), LogError>> {
+        let State { failed, slow } = &*self.state;
+        if failed.load(Ordering::Acquire) || slow.load(Ordering::Acquire) {
+            return None;
+        }
+        let mut writer = self.writer.try_lock().ok()?;
+        Some(writer.write(&[(lines, records)]))
+    }
 }
 
+#[derive(Debug)]
 struct Writer {
     file: File,
-    failed: Arc<AtomicBool>,
+    is_file: bool,
+    state: Arc<State>,
     /// Records that could not be written, to be written first.
     backlog: Vec<u8>,
     /// Records that could not even be kept.
@@ -146,28 +187,45 @@ struct Writer {
     torn: bool,
 }
 
-impl Writer {
-    fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(first) = jobs.blocking_recv() {
-            let mut batch = vec![first];
-            while batch.len() < BATCH {
-                match jobs.try_recv() {
-                    Ok(job) => batch.push(job),
-                    Err(_) => break,
-                }
-            }
-            let answer = self.write(&batch);
-            self.failed.store(answer.is_err(), Ordering::Release);
-            for job in batch {
-                // Nobody may be waiting any more; the record is written all the same.
-                let _ = job.answer.send(answer.clone());
+/// The thread's work.
+fn run(writer: &Mutex<Writer>, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut batch = vec![first];
+        while batch.len() < BATCH {
+            match jobs.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
             }
         }
+        let lines: Vec<_> = batch
+            .iter()
+            .map(|job| (job.lines.as_slice(), job.records))
+            .collect();
+        let answer = writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(&lines);
+        for job in batch {
+            // Nobody may be waiting any more; the record is written all the same.
+            let _ = job.answer.send(answer.clone());
+        }
+    }
+}
+
+impl Writer {
+    /// Writes lines, each with how many records they are.
+    fn write(&mut self, batch: &[(&[u8], u64)]) -> Result<(), LogError> {
+        let began = Instant::now();
+        let written = self.written(batch);
+        let quick = self.is_file && began.elapsed() <= QUICK;
+        self.state.slow.store(!quick, Ordering::Release);
+        self.state.failed.store(written.is_err(), Ordering::Release);
+        written
     }
 
-    fn write(&mut self, batch: &[Job]) -> Result<(), LogError> {
+    fn written(&mut self, batch: &[(&[u8], u64)]) -> Result<(), LogError> {
         let mut bytes = Vec::new();
-        if self.failed.load(Ordering::Acquire) {
+        if self.state.failed.load(Ordering::Acquire) {
             if self.torn {
                 bytes.push(b'\n');
             }
@@ -177,10 +235,16 @@ impl Writer {
                 bytes.push(b'\n');
             }
         }
-        for job in batch {
-            bytes.extend_from_slice(&job.lines);
-        }
-        match self.file.write_all(&bytes) {
+        let all = match batch {
+            [(lines, _)] if bytes.is_empty() => lines,
+            _ => {
+                for (lines, _) in batch {
+                    bytes.extend_from_slice(lines);
+                }
+                bytes.as_slice()
+            }
+        };
+        match self.file.write_all(all) {
             Ok(()) => {
                 self.backlog = Vec::new();
                 self.lost = 0;
@@ -189,11 +253,11 @@ impl Writer {
             }
             Err(error) => {
                 self.torn = true;
-                for job in batch {
-                    if self.backlog.len() + job.lines.len() <= BACKLOG {
-                        self.backlog.extend_from_slice(&job.lines);
+                for (lines, records) in batch {
+                    if self.backlog.len() + lines.len() <= BACKLOG {
+                        self.backlog.extend_from_slice(lines);
                     } else {
-                        self.lost += job.records;
+                        self.lost += records;
                     }
                 }
                 tracing::error!(%error, lost = self.lost, "audit log cannot be written");
@@ -260,20 +324,15 @@ mod tests {
         let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
         let mut writer = Writer {
             file: full,
-            failed: Arc::default(),
+            is_file: false,
+            state: Arc::default(),
             backlog: Vec::new(),
             lost: 0,
             torn: false,
         };
-        let job = |line: &str| Job {
-            lines: format!("{line}\n").into_bytes(),
-            records: 1,
-            answer: oneshot::channel().0,
-        };
-        writer.write(&[job("1")]).unwrap_err();
-        writer.failed.store(true, Ordering::Release);
+        writer.write(&[(b"1\n", 1)]).unwrap_err();
         writer.file = file.try_clone().unwrap();
-        writer.write(&[job("2")]).unwrap();
+        writer.write(&[(b"2\n", 1)]).unwrap();
         let mut text = String::new();
         std::io::Seek::rewind(&mut file).unwrap();
         std::io::Read::read_to_string(&mut file, &mut text).unwrap();
@@ -281,5 +340,28 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!((lines[0], lines[2]), ("1", "2"));
         assert!(lines[1].contains("log_resumed"));
+    }
+
+    #[tokio::test]
+    async fn what_can_be_quick_is_written_at_once_and_what_cannot_elsewhere() {
+        let once = |log: &Log| log.write_here(b"{}\n", 1).is_some();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let log = Log::open(&path).unwrap();
+        assert!(once(&log));
+        // While somebody else writes.
+        let taken = log.writer.lock().unwrap();
+        assert!(!once(&log));
+        drop(taken);
+        // After a write that was not quick, until one is.
+        log.state.slow.store(true, Ordering::Release);
+        assert!(!once(&log));
+        log.append(&event(1)).await.unwrap();
+        assert!(once(&log));
+        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
+        // What is no file can always take long.
+        let log = Log::open(Path::new("/dev/null")).unwrap();
+        log.append(&event(1)).await.unwrap();
+        assert!(!once(&log));
     }
 }

@@ -5,6 +5,7 @@
 //! only normalized, its literals out.
 
 use std::fmt;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde::{Serialize, Serializer};
 
+use super::line::Fields;
 use crate::identity::{Kind, Principal};
 use crate::sql::RelationUse;
 
@@ -20,45 +22,81 @@ use crate::sql::RelationUse;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Id(u128);
 
-/// The millisecond of the last identifier and how many it has seen.
-static LAST: Mutex<(u64, u64)> = Mutex::new((0, 0));
+/// What the next identifier is made from.
+struct Source {
+    /// The millisecond of the last one, and how many that has seen
+    last: (u64, u64),
+    /// Random bytes, fetched together, of which so many are used up
+    random: [u8; 512],
+    used: usize,
+}
+
+static SOURCE: Mutex<Source> = Mutex::new(Source {
+    last: (0, 0),
+    random: [0; 512],
+    used: 512,
+});
+
+impl Source {
+    /// The next millisecond and count, later than the last.
+    fn moment(&mut self, now: u64) -> (u64, u64) {
+        // Twelve bits of counter within a millisecond; a clock that stands still or
+        // steps back borrows from the next one.
+        self.last = match self.last {
+            (ms, _) if now > ms => (now, 0),
+            (ms, 0xfff) => (ms + 1, 0),
+            (ms, count) => (ms, count + 1),
+        };
+        self.last
+    }
+
+    fn random(&mut self) -> u64 {
+        if self.used >= self.random.len() {
+            // Without randomness the counter still keeps identifiers apart.
+            let _ = SystemRandom::new().fill(&mut self.random);
+            self.used = 0;
+        }
+        let rest = self.random.get(self.used..).unwrap_or_default();
+        self.used += 8;
+        rest.first_chunk()
+            .map_or(0, |bytes| u64::from_be_bytes(*bytes))
+    }
+}
 
 impl Id {
     /// The next one.
     pub fn next() -> Self {
         let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
-        let (ms, count) = {
-            let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-            // Twelve bits of counter within a millisecond; a clock that stands
-            // still or steps back borrows from the next one.
-            *last = match *last {
-                (ms, _) if now > ms => (now, 0),
-                (ms, 0xfff) => (ms + 1, 0),
-                (ms, count) => (ms, count + 1),
-            };
-            *last
-        };
-        let mut random = [0; 8];
-        // Without randomness the counter still keeps identifiers apart.
-        let _ = SystemRandom::new().fill(&mut random);
-        let tail = u64::from_be_bytes(random) & (u64::MAX >> 2) | (0b10 << 62);
+        let mut source = SOURCE.lock().unwrap_or_else(PoisonError::into_inner);
+        let ((ms, count), random) = (source.moment(now), source.random());
+        drop(source);
+        let tail = random & (u64::MAX >> 2) | (0b10 << 62);
         let head = (ms & 0xffff_ffff_ffff) << 16 | 0x7000 | count;
         Self(u128::from(head) << 64 | u128::from(tail))
     }
 }
 
+impl Id {
+    /// Its usual form: 32 digits and four dashes.
+    pub fn text(self) -> [u8; 36] {
+        let mut text = [b'-'; 36];
+        let mut digits = (0..32).rev().map(|at| (self.0 >> (4 * at)) as usize & 0xf);
+        for (at, byte) in text.iter_mut().enumerate() {
+            if !matches!(at, 8 | 13 | 18 | 23)
+                && let Some(digit) = digits
+                    .next()
+                    .and_then(|digit| b"0123456789abcdef".get(digit))
+            {
+                *byte = *digit;
+            }
+        }
+        text
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let id = self.0;
-        write!(
-            out,
-            "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
-            id >> 96,
-            id >> 80 & 0xffff,
-            id >> 64 & 0xffff,
-            id >> 48 & 0xffff,
-            id & 0xffff_ffff_ffff
-        )
+        out.pad(std::str::from_utf8(&self.text()).unwrap_or_default())
     }
 }
 
@@ -74,7 +112,7 @@ pub struct Event {
     /// Its own
     pub id: Id,
     /// When it began: RFC 3339, UTC, microseconds
-    #[serde(serialize_with = "micros")]
+    #[serde(serialize_with = "time")]
     pub time: jiff::Timestamp,
     /// Whose session it belongs to, if any
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -124,6 +162,9 @@ pub struct Who {
     pub application: Option<Arc<str>>,
     /// The dataset it is connected to
     pub dataset: Arc<str>,
+    /// All of it as text, once there is a record
+    #[serde(skip)]
+    pub fields: Fields,
 }
 
 /// A principal, as recorded.
@@ -239,6 +280,9 @@ pub struct Statement {
     pub fingerprint: u64,
     /// Relations and columns, with treatment, rule and row filter
     pub relations: Vec<RelationUse>,
+    /// All of it as text, once there is a record
+    #[serde(skip)]
+    pub fields: Fields,
 }
 
 /// One execution.
@@ -304,8 +348,16 @@ pub struct Tripped {
     pub policy: PolicyStamp,
 }
 
-fn micros<S: Serializer>(time: &jiff::Timestamp, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_str(&format_args!("{time:.6}"))
+fn time<S: Serializer>(time: &jiff::Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    let mut text = Vec::with_capacity(32);
+    micros(time, &mut text);
+    to.serialize_str(std::str::from_utf8(&text).unwrap_or_default())
+}
+
+/// RFC 3339, UTC, microseconds.
+pub(super) fn micros(time: &jiff::Timestamp, out: &mut Vec<u8>) {
+    // Writing to a Vec does not fail.
+    let _ = write!(out, "{time:.6}");
 }
 
 fn hex<S: Serializer>(fingerprint: &u64, to: S) -> Result<S::Ok, S::Error> {
@@ -336,6 +388,8 @@ mod tests {
         assert_eq!(text.len(), 36);
         assert_eq!(text.as_bytes()[14], b'7');
         assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        let id = Id(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        assert_eq!(id.to_string(), "01234567-89ab-cdef-0011-223344556677");
     }
 
     #[test]

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::audit::Who;
 use crate::audit::record::{PolicyStamp, Statement};
+use crate::audit::{Fields, Who};
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Tell, Told};
 use crate::identity::Principal;
@@ -56,6 +56,7 @@ impl From<Arc<Plan>> for Decided {
             normalized: plan.normalized.clone(),
             fingerprint: plan.fingerprint,
             relations: plan.touched.clone(),
+            fields: Fields::default(),
         });
         Self { plan, statement }
     }
@@ -328,7 +329,8 @@ impl Authority for Governed {
     }
 }
 
-/// About how many bytes a decision takes; uses are held twice, by plan and record.
+/// About how many bytes a decision takes; uses are held by the
+/// plan, by its record, and as the record's text.
 fn weight(decided: &[Decided]) -> usize {
     decided
         .iter()
@@ -336,9 +338,9 @@ fn weight(decided: &[Decided]) -> usize {
             let plan = &decided.plan;
             let columns: usize = plan.touched.iter().map(|used| used.columns.len()).sum();
             512 + plan.text().len()
-                + plan.normalized.len()
+                + 2 * plan.normalized.len()
                 + 8 * plan.origins.as_ref().map_or(0, |origins| origins.len())
-                + 2 * (plan.touched.len() * 64 + columns * 128)
+                + 3 * (plan.touched.len() * 64 + columns * 128)
         })
         .sum()
 }

@@ -20,7 +20,7 @@ use super::requests::{Requests, no_grant, shutting_down};
 use super::settings::{Asked, Path, default_path, list, names};
 use super::{Caller, Dataset, End, Session, Shared, Tag};
 use crate::audit::record::{Refusal, What, clipped};
-use crate::audit::{Event, Id, Who};
+use crate::audit::{Event, Fields, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::sql::{Effect, Scope};
 use crate::stage::Stage;
@@ -51,6 +51,7 @@ where
             .get("application_name")
             .map(|name| clipped(name).into()),
         dataset: clipped(&caller.dataset).into(),
+        fields: Fields::default(),
     });
     let mut stage = caller.stage.clone();
     let opened = tokio::select! {

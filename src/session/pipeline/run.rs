@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::audit::Id;
 use crate::audit::record::Statement;
+use crate::audit::{Fields, Id};
 use crate::session::authority::Sight;
 use crate::session::names::{Change, Names, Portal, Prepared};
 use crate::session::settings::SearchPath;
@@ -82,6 +82,7 @@ impl Run {
             normalized: "COMMIT".into(),
             fingerprint: 0,
             relations: Vec::new(),
+            fields: Fields::default(),
         };
         Self::new(statement.into(), Effect::Commit, Change::None, sight)
     }
