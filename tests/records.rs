@@ -150,6 +150,7 @@ fn a_statement_is_told_by_all_its_fields() {
     assert_eq!(read["principal"]["kind"], "agent");
     assert_eq!(read["principal"]["roles"], serde_json::json!(["training"]));
     assert_eq!(read["dataset"], "shop");
+    assert_eq!(read["environment"], "test");
     assert_eq!(read["kind"], "SELECT");
     assert_eq!(
         (&read["decision"], &read["sqlstate"]),
@@ -218,10 +219,15 @@ fn a_statement_is_told_by_all_its_fields() {
 #[test]
 fn a_failed_authentication_is_told_too() {
     let (_postgres, proxy) = start();
-    let address = proxy.address;
     for user in ["analyst", "nobody"] {
-        let refused = std::panic::catch_unwind(|| Client::connect(address, user, "wrong", "shop"));
-        assert!(refused.is_err());
+        let long = "x".repeat(5000);
+        let parameters = [
+            ("user", user),
+            ("database", "shop"),
+            ("application_name", &long),
+        ];
+        let refused = Client::with(proxy.address, &parameters, "wrong");
+        assert_eq!(refused.err().as_deref(), Some("28P01"));
     }
     let mut failures = Vec::new();
     for _ in 0..100 {
@@ -243,5 +249,9 @@ fn a_failed_authentication_is_told_too() {
             "{failure}"
         );
         assert!(!failure.to_string().contains("wrong"), "{failure}");
+        assert_eq!(failure["dataset"], "shop");
+        assert_eq!(failure["application"], "x".repeat(63));
+        // Its connection was not encrypted.
+        assert_eq!(failure.get("tls"), None);
     }
 }

@@ -114,6 +114,7 @@ mod tests {
             tls: Some("TLSv1.3".into()),
             application: Some("\"}{ ü \\".into()),
             dataset: "shop".into(),
+            environment: Some("production".into()),
             fields: Fields::default(),
         });
         let statement = Arc::new(Statement {

@@ -162,6 +162,9 @@ pub struct Who {
     pub application: Option<Arc<str>>,
     /// The dataset it is connected to
     pub dataset: Arc<str>,
+    /// What that is, as the configuration says
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Arc<str>>,
     /// All of it as text, once there is a record
     #[serde(skip)]
     pub fields: Fields,
@@ -210,6 +213,15 @@ pub enum What {
         user: String,
         /// The client's address
         client: SocketAddr,
+        /// The TLS version, if its connection had any
+        #[serde(skip_serializing_if = "Option::is_none")]
+        tls: Option<&'static str>,
+        /// The dataset it asked for
+        #[serde(skip_serializing_if = "Option::is_none")]
+        dataset: Option<String>,
+        /// What it called itself
+        #[serde(skip_serializing_if = "Option::is_none")]
+        application: Option<String>,
         /// Why, for the operator
         reason: String,
     },

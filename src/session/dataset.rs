@@ -24,6 +24,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 pub struct Dataset {
     /// What a caller names as `dbname`.
     pub name: Arc<str>,
+    /// What it is, for the record: `production`.
+    pub environment: Option<Arc<str>>,
     /// Where it lives.
     pub target: Arc<Target>,
     /// Settings that go into the startup packet of each session upstream, and
@@ -61,6 +63,7 @@ impl Dataset {
     ) -> Self {
         Self {
             name,
+            environment: None,
             target,
             settings,
             catalog: watch::Sender::new(Arc::new(catalog)),
@@ -81,7 +84,7 @@ impl Dataset {
     /// FATAL where it cannot be.
     pub async fn known(&self, log: &Log) -> Result<Arc<Catalog>, Told> {
         if self.catalog().epoch == UNREAD {
-            self.refresh(UNREAD, None, log).await;
+            self.look(Instant::now(), false, log).await;
         }
         let catalog = self.catalog();
         match catalog.epoch {
@@ -113,8 +116,8 @@ impl Dataset {
     /// Where it cannot be read.
     pub async fn renew(&self, log: &Log) -> Result<(), Told> {
         let changed = *self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        if changed.is_some() {
-            self.refresh(UNREAD, changed, log).await;
+        if let Some(changed) = changed {
+            self.refresh(changed, log).await;
         }
         match self.is_old() {
             false => Ok(()),
@@ -136,19 +139,41 @@ impl Dataset {
         self.catalog.send_replace(Arc::new(catalog));
     }
 
-    /// Reads the catalog again: because it is known to have `changed` at that
-    /// moment, unless it has been read since; or because the one of epoch `seen`
-    /// lacks a name, unless there is a newer one, and at most about once a second.
-    pub async fn refresh(&self, seen: u64, changed: Option<Instant>, log: &Log) {
+    /// Reads the catalog again, unless it has been read since that moment.
+    pub async fn refresh(&self, since: Instant, log: &Log) {
         let mut reading = self.reading.lock().await;
-        let epoch = self.catalog.borrow().epoch;
-        let needless = match changed {
-            Some(changed) => reading.done.is_some_and(|at| at >= changed),
-            None => epoch > seen || reading.tried.is_some_and(|at| at.elapsed() < PAUSE),
-        };
-        if needless {
-            return;
+        if reading.done.is_none_or(|at| at < since) {
+            self.read(&mut reading, log).await;
         }
+    }
+
+    /// The same for a name that was not found, at most about once a second: who is
+    /// `patient` waits until then, the others go without. Answers whether it waited.
+    pub async fn look(&self, since: Instant, patient: bool, log: &Log) -> bool {
+        // Somebody else's reading may come first that began too early, or fails.
+        for waited in [false, true, true] {
+            let mut reading = self.reading.lock().await;
+            if reading.done.is_some_and(|at| at >= since) {
+                return waited;
+            }
+            let pause = reading
+                .tried
+                .map_or(Duration::ZERO, |at| PAUSE.saturating_sub(at.elapsed()));
+            if pause.is_zero() {
+                self.read(&mut reading, log).await;
+                return waited;
+            }
+            drop(reading);
+            if !patient {
+                return false;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        true
+    }
+
+    async fn read(&self, reading: &mut Read, log: &Log) {
+        let epoch = self.catalog.borrow().epoch;
         let began = Instant::now();
         let read = load(&self.target, epoch + 1).await;
         reading.tried = Some(Instant::now());

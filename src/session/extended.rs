@@ -58,9 +58,8 @@ where
     async fn parsed(&mut self, parse: Parse<'_>) -> Result<Messages, Stop> {
         let name = checked(parse.name)?;
         let steps = self.decide(&Arc::from(parse.query), &parse.types).await?;
-        let Ok([step]) = <[Step; 1]>::try_from(steps) else {
-            return Err(Refused::from(several()).into());
-        };
+        let [step] =
+            <[Step; 1]>::try_from(steps).map_err(|steps| Refused::together(several(), &steps))?;
         self.room()?;
         self.gate().await?;
         let mut messages = Messages::default();

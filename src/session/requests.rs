@@ -12,7 +12,7 @@ mod wait;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
@@ -51,6 +51,8 @@ pub(super) struct Requests<'a, R, W> {
     pub(super) out: Vec<u8>,
     pub(super) sight: Arc<Sight>,
     pub(super) stage: watch::Receiver<Stage>,
+    /// When it last waited until a name could be looked for.
+    pub(super) waited: Option<Instant>,
 }
 
 impl<R, W> Requests<'_, R, W>

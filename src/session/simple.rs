@@ -57,9 +57,12 @@ where
         let mut names = (steps.len() > 1).then(|| self.session.pipeline().names().clone());
         let mut runs = VecDeque::with_capacity(steps.len());
         let mut comments = Vec::with_capacity(steps.len());
-        for step in &steps {
+        for (at, step) in steps.iter().enumerate() {
             self.sure_of(&step.effect).await?;
-            let mut run = self.run_of(step, names.as_ref())?;
+            let mut run = match self.run_of(step, names.as_ref()) {
+                Ok(run) => run,
+                Err(refused) => return Err(Refused::one_of(steps, at, refused).into()),
+            };
             if let Some(names) = &mut names {
                 names.apply(&run.change);
             }

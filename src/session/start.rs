@@ -51,6 +51,10 @@ where
             .get("application_name")
             .map(|name| clipped(name).into()),
         dataset: clipped(&caller.dataset).into(),
+        environment: shared
+            .datasets
+            .get(caller.dataset.as_str())
+            .and_then(|dataset| dataset.environment.clone()),
         fields: Fields::default(),
     });
     let mut stage = caller.stage.clone();
@@ -217,6 +221,7 @@ impl Opened {
             out: Vec::new(),
             sight: self.sight,
             stage: caller.stage.clone(),
+            waited: None,
         };
         let mut unsaid = false;
         let mut stage = caller.stage.clone();

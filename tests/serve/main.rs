@@ -11,6 +11,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalog;
 mod input;
 mod outage;
 mod process;

@@ -172,5 +172,10 @@ fn psql_verifies_the_certificate_and_binds_the_channel() {
     let others = tempfile::tempdir().unwrap();
     certificates(others.path());
     let stranger = others.path().join("ca.pem");
-    fails(verified("host=localhost", &stranger, ""), "SSL error");
+    fails(verified("host=localhost", &stranger, ""), "SSL error"); // What is known of one who is not let in is on record as well.
+    let wrong = connect(&proxy, "host=localhost sslmode=require password=wrong");
+    fails(wrong, "password authentication failed");
+    let failures = proxy.events_soon("authentication_failure", 1);
+    assert_eq!(failures[0]["user"], "analyst");
+    assert_eq!(failures[0]["tls"], "TLSv1.3");
 }

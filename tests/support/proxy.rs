@@ -28,6 +28,8 @@ pub struct Setup {
     pub log: &'static str,
     /// How long it drains
     pub shutdown_timeout: &'static str,
+    /// Further lines of its dataset
+    pub dataset: &'static str,
     /// Further lines of the configuration
     pub more: String,
 }
@@ -40,6 +42,7 @@ impl Default for Setup {
             upstream: None,
             log: "{ level: error }",
             shutdown_timeout: "1s",
+            dataset: "",
             more: String::new(),
         }
     }
@@ -210,6 +213,7 @@ fn configuration(address: SocketAddr, postgres: &Postgres, role: &str, setup: &S
         listen,
         log,
         shutdown_timeout,
+        dataset,
         more,
         ..
     } = setup;
@@ -220,6 +224,8 @@ fn configuration(address: SocketAddr, postgres: &Postgres, role: &str, setup: &S
          \x20 {DATASET}:\n\
          \x20   upstream: {upstream}\n\
          \x20   mask_key: {{ file: mask-key }}\n\
+         \x20   environment: test\n\
+         {dataset}\
          audit: {{ file: records.jsonl }}\n\
          log: {log}\n\
          shutdown_timeout: {shutdown_timeout}\n\

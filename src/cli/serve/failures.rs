@@ -53,6 +53,11 @@ impl Failures {
         let what = What::AuthenticationFailure {
             user: clipped(user).to_owned(),
             client: refusal.peer,
+            tls: refusal.tls.map(|tls| tls.version),
+            dataset: refusal.dataset.map(|name| clipped(name).to_owned()),
+            application: refusal
+                .application_name
+                .map(|name| clipped(name).to_owned()),
             reason: why.chars().take(REASON).collect(),
         };
         // It is refused in any case.
@@ -108,8 +113,8 @@ mod tests {
             peer: "127.0.0.1:1".parse().unwrap(),
             tls: None,
             user: Some(&name),
-            dataset: None,
-            application_name: None,
+            dataset: Some(&name),
+            application_name: Some(&name),
             told: why.tell(),
             why: &why,
         };
@@ -133,7 +138,9 @@ mod tests {
         let omitted: u64 = summed.iter().map(|it| it["count"].as_u64().unwrap()).sum();
         assert_eq!(one_by_one.len() as u64 + omitted, 500);
         assert!(one_by_one.len() < 100, "{}", one_by_one.len());
-        assert_eq!(one_by_one[0]["user"], "ä".repeat(31));
-        assert!(text.len() / records.len() < 700, "{text}");
+        for field in ["user", "dataset", "application"] {
+            assert_eq!(one_by_one[0][field], "ä".repeat(31));
+        }
+        assert!(text.len() / records.len() < 900, "{text}");
     }
 }

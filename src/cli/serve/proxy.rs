@@ -247,12 +247,9 @@ async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeErr
         }
         Err(error) => return Err(error.into()),
     };
-    Ok(Dataset::new(
-        name.into(),
-        Arc::new(target),
-        settings,
-        catalog,
-    ))
+    let mut opened = Dataset::new(name.into(), Arc::new(target), settings, catalog);
+    opened.environment = dataset.environment.as_deref().map(Arc::from);
+    Ok(opened)
 }
 
 async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
@@ -263,7 +260,7 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
             every.min(RETRY)
         };
         tokio::time::sleep(pause).await;
-        dataset.refresh(0, Some(Instant::now()), &log).await;
+        dataset.refresh(Instant::now(), &log).await;
     }
 }
 

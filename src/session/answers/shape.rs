@@ -95,7 +95,7 @@ impl Session {
         };
         if glimpse == Glimpse::Unknown {
             let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
-            tokio::spawn(async move { dataset.refresh(0, Some(Instant::now()), &log).await });
+            tokio::spawn(async move { dataset.refresh(Instant::now(), &log).await });
         } else {
             tracing::error!(
                 session = %sight.who.session, principal = %sight.who.principal.name,

@@ -4,6 +4,7 @@
 //! answer that is not yet in is decided before it is.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::RuntimeFlavor;
@@ -16,6 +17,10 @@ use crate::error::Tell;
 use crate::session::End;
 use crate::session::authority::{Decided, Sight};
 use crate::sql::{self, Denial, Effect, Reason, Scope};
+
+/// How often a session waits for a name that is not found, where the catalog has just
+/// been read: whoever asks for what is not there again and again need not be slow.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// One statement of a message, decided.
 #[derive(Clone, Debug)]
@@ -62,29 +67,35 @@ where
         text: &Arc<str>,
         types: &[Oid],
     ) -> Result<Vec<Step>, Stop> {
+        let asked = Instant::now();
         self.prepare().await?;
         let scope = self.session.pipeline().path().effective();
         let (mut told, mut tries) = (self.plan(text, types, &scope), 0);
         // A name may be newer than the catalog.
-        while let Err(denial) = &told
+        while let Err(refused) = &told
             && tries == 0
-            && matches!(denial.tell().state.0, "42P01" | "42703" | "42704" | "42883")
+            && matches!(refused.told.state.0, "42P01" | "42703" | "42704" | "42883")
         {
             tries += 1;
             let seen = self.sight.catalog.epoch;
             let session = self.session;
             self.flush().await?;
-            session
-                .dataset
-                .refresh(seen, None, &session.shared.log)
-                .await;
+            let patient = self.waited.is_none_or(|at| at.elapsed() >= PATIENCE);
+            let looked = session.dataset.look(asked, patient, &session.shared.log);
+            let waited = tokio::select! {
+                waited = looked => waited,
+                Err(gone) = self.from.watch() => return Err(gone.into()),
+            };
+            if waited {
+                self.waited = Some(Instant::now());
+            }
             self.look()?;
             if self.sight.catalog.epoch == seen {
                 break;
             }
             told = self.plan(text, types, &scope);
         }
-        Ok(told.map_err(Refused::from)?)
+        Ok(told?)
     }
 
     /// Waits until nothing in flight can change what the next statement means,
@@ -157,11 +168,11 @@ where
         text: &Arc<str>,
         types: &[Oid],
         scope: &Scope,
-    ) -> Result<Vec<Step>, Denial> {
+    ) -> Result<Vec<Step>, Refused> {
         apart(text.len(), || self.planned(text, types, scope))
     }
 
-    fn planned(&self, text: &Arc<str>, types: &[Oid], scope: &Scope) -> Result<Vec<Step>, Denial> {
+    fn planned(&self, text: &Arc<str>, types: &[Oid], scope: &Scope) -> Result<Vec<Step>, Refused> {
         let authority = &self.session.shared.authority;
         let whole = authority.decide(text, types, &self.sight, scope);
         let one_by_one = match &whole {
@@ -183,20 +194,24 @@ where
         }
         let sources = authority.statements(text)?;
         if sources.len() < 2 {
-            return Err(whole.err().unwrap_or_else(unsplit));
+            return Err(whole.err().unwrap_or_else(unsplit).into());
         }
         // Each statement in the light of those before it.
         let mut paths = self.session.pipeline().path().clone();
-        let mut steps = Vec::with_capacity(sources.len());
+        let mut outcomes = Vec::with_capacity(sources.len());
         for source in sources {
             let scope = paths.effective();
-            let decided = authority.decide(&source, types, &self.sight, &scope)?;
-            for decided in decided.iter() {
-                paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
-                steps.push(self.step(decided, &source, &scope));
+            match authority.decide(&source, types, &self.sight, &scope) {
+                Ok(decided) => {
+                    for decided in decided.iter() {
+                        paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
+                        outcomes.push(Ok(self.step(decided, &source, &scope)));
+                    }
+                }
+                Err(denial) => outcomes.push(Err(Refused::from(denial))),
             }
         }
-        Ok(steps)
+        Refused::unless_all(outcomes)
     }
 
     fn step(&self, decided: &Decided, source: &Arc<str>, scope: &Scope) -> Step {

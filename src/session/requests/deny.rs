@@ -8,14 +8,14 @@ use std::sync::atomic::Ordering;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::Requests;
+use super::{Requests, Step};
 use crate::audit::Event;
-use crate::audit::record::{Refusal, What};
+use crate::audit::record::{Refusal, Statement, What};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::End;
 use crate::session::names::Change;
 use crate::session::pipeline::{Entry, Expect, Pipeline};
-use crate::sql::{self, Denial, Reason};
+use crate::sql::{self, Denial, Effect, Reason};
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::{put_sync, tag};
 use crate::wire;
@@ -24,16 +24,121 @@ use crate::wire;
 #[derive(Debug)]
 pub(in crate::session) struct Refused {
     pub(in crate::session) told: Told,
-    refusal: Option<Box<Refusal>>,
+    /// One for each statement of the message, in order, as far as there are any.
+    refusals: Vec<Refusal>,
 }
 
 impl From<Told> for Refused {
     fn from(told: Told) -> Self {
         Self {
             told,
-            refusal: None,
+            refusals: Vec::new(),
         }
     }
+}
+
+impl Refused {
+    /// The steps of a message, or why none of them is taken: the client hears of the
+    /// first that is refused, and every statement is put on record.
+    pub(in crate::session) fn unless_all(
+        outcomes: Vec<Result<Step, Self>>,
+    ) -> Result<Vec<Step>, Self> {
+        let Some(first) = outcomes.iter().position(Result::is_err) else {
+            return outcomes.into_iter().collect();
+        };
+        let code = |outcome: &Result<Step, Self>| outcome.as_ref().err().map(|it| it.told.state.0);
+        let sqlstate = outcomes.get(first).and_then(code).unwrap_or_default();
+        let (mut told, mut refusals) = (None, Vec::with_capacity(outcomes.len()));
+        for outcome in outcomes {
+            match outcome {
+                Ok(step) if step.effect == Effect::Empty => {}
+                Ok(step) => refusals.push(Refusal {
+                    sqlstate,
+                    message: Some(beside(first)),
+                    ..of_statement(&step.decided.statement)
+                }),
+                Err(refused) => {
+                    let (own, all) = refused.into_refusals();
+                    refusals.extend(all);
+                    told.get_or_insert(own);
+                }
+            }
+        }
+        match told {
+            Some(told) => Err(Self { told, refusals }),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// One of a message's statements cannot be run, though it may be.
+    pub(in crate::session) fn one_of(steps: Vec<Step>, at: usize, mut refused: Self) -> Self {
+        if let (true, Some(step)) = (refused.refusals.is_empty(), steps.get(at)) {
+            refused.refusals.push(Refusal {
+                sqlstate: refused.told.state.0,
+                reason: PROTOCOL,
+                message: Some(refused.told.message.to_string()),
+                ..of_statement(&step.decided.statement)
+            });
+        }
+        let mut outcomes: Vec<_> = steps.into_iter().map(Ok).collect();
+        let told = refused.told.clone();
+        match outcomes.get_mut(at) {
+            Some(outcome) => *outcome = Err(refused),
+            None => outcomes.push(Err(refused)),
+        }
+        match Self::unless_all(outcomes) {
+            Err(refused) => refused,
+            Ok(_) => told.into(),
+        }
+    }
+
+    /// A message is refused for what its statements are together.
+    pub(in crate::session) fn together(told: Told, steps: &[Step]) -> Self {
+        let refusal = |step: &Step| Refusal {
+            sqlstate: told.state.0,
+            reason: PROTOCOL,
+            message: Some(told.message.to_string()),
+            ..of_statement(&step.decided.statement)
+        };
+        let refusals = steps.iter().map(refusal).collect();
+        Self { told, refusals }
+    }
+
+    /// What the client hears, and what is put on record for it.
+    fn into_refusals(self) -> (Told, Vec<Refusal>) {
+        let Self { told, mut refusals } = self;
+        if refusals.is_empty() {
+            refusals.push(Refusal {
+                decision: "deny",
+                sqlstate: told.state.0,
+                reason: PROTOCOL,
+                message: Some(told.message.to_string()),
+                ..Refusal::default()
+            });
+        }
+        (told, refusals)
+    }
+}
+
+/// The reason of what is refused whatever it says.
+const PROTOCOL: &str = "protocol";
+
+/// The refusal of a statement that would have been run by itself.
+fn of_statement(statement: &Statement) -> Refusal {
+    Refusal {
+        decision: "deny",
+        reason: "another statement",
+        kind: Some(statement.kind),
+        normalized: Some(statement.normalized.clone()),
+        fingerprint: Some(statement.fingerprint),
+        relations: statement.relations.clone(),
+        ..Refusal::default()
+    }
+}
+
+fn beside(first: usize) -> String {
+    let number = first + 1;
+    format!("statement {number} of the same message is refused, so none of them runs")
 }
 
 impl From<Denial> for Refused {
@@ -67,7 +172,7 @@ impl From<Denial> for Refused {
         };
         Self {
             told,
-            refusal: Some(Box::new(refusal)),
+            refusals: vec![refusal],
         }
     }
 }
@@ -119,20 +224,11 @@ where
         whole: bool,
         change: Change,
     ) -> Result<(), End> {
-        let Refused { told, refusal } = refused;
         if self.session.pipeline().skipping {
             return Ok(());
         }
-        let refusal = refusal.unwrap_or_else(|| {
-            Box::new(Refusal {
-                decision: "deny",
-                sqlstate: told.state.0,
-                reason: "protocol",
-                message: Some(told.message.to_string()),
-                ..Refusal::default()
-            })
-        });
-        self.note(*refusal).await;
+        let (told, refusals) = refused.into_refusals();
+        self.note(refusals).await;
         if told.severity == Severity::Fatal {
             return Err(End::Told(told));
         }
@@ -187,23 +283,22 @@ where
         }
     }
 
-    async fn note(&self, refusal: Refusal) {
-        let refusal = Refusal {
-            policy: self.sight.standing.policy.clone(),
-            ..refusal
+    async fn note(&self, refusals: Vec<Refusal>) {
+        let who = &self.sight.who;
+        let event = |refusal: Refusal| {
+            tracing::info!(
+                session = %who.session, principal = %who.principal.name,
+                sqlstate = refusal.sqlstate, reason = refusal.reason, "refused"
+            );
+            let refusal = Refusal {
+                policy: self.sight.standing.policy.clone(),
+                ..refusal
+            };
+            Event::now(Some(who.clone()), What::Denial(Box::new(refusal)))
         };
-        tracing::info!(
-            session = %self.sight.who.session, principal = %self.sight.who.principal.name,
-            sqlstate = refusal.sqlstate, reason = refusal.reason, "refused"
-        );
-        let what = What::Denial(Box::new(refusal));
+        let events: Vec<Event> = refusals.into_iter().map(event).collect();
         // It is refused in any case; if this fails, so is what comes next.
-        let _ = self
-            .session
-            .shared
-            .log
-            .append(&Event::now(Some(self.sight.who.clone()), what))
-            .await;
+        let _ = self.session.shared.log.append_all(&events).await;
     }
 }
 

@@ -56,9 +56,62 @@ async fn several_statements_are_one_decision_and_one_record_each() {
         .await;
     assert_eq!(answer, "T D:0 C:SELECT_1 Z:I");
     let denials = proxy.records("denial");
-    assert_eq!(denials.len(), 1);
-    assert_eq!(denials[0]["reason"], "policy");
-    assert_eq!(denials[0]["statement"], "SELECT ssn");
+    assert_eq!(denials.len(), 2);
+    assert_eq!(denials[0]["reason"], "another statement");
+    assert_eq!(denials[0]["kind"], "INSERT");
+    assert_eq!(denials[0]["sqlstate"], "42501");
+    assert_eq!(
+        denials[0]["message"],
+        "statement 2 of the same message is refused, so none of them runs"
+    );
+    assert_eq!(denials[1]["reason"], "policy");
+    assert_eq!(denials[1]["statement"], "SELECT ssn");
+}
+
+#[tokio::test]
+async fn each_statement_of_a_refused_message_is_on_record() {
+    let proxy = Proxy::start().await;
+    proxy.trial.change(|rules| rules.denied = vec!["ssn"]);
+    let mut raw = proxy.raw().await;
+    let mut seen = 0;
+    for (message, answer, expected) in [
+        (
+            vec![q("SELECT 1; SELECT ssn; ; SELECT 2; SELECT ssn")],
+            "ERROR:42501 Z:I",
+            vec![
+                ("SELECT", "another statement"),
+                ("SELECT", "policy"),
+                ("SELECT", "another statement"),
+                ("SELECT", "policy"),
+            ],
+        ),
+        // What a name stands for is known only when it is looked up.
+        (
+            vec![q("SELECT 1; EXECUTE nothing")],
+            "ERROR:26000 Z:I",
+            vec![("SELECT", "another statement"), ("EXECUTE", "protocol")],
+        ),
+        (
+            vec![q("EXECUTE nothing")],
+            "ERROR:26000 Z:I",
+            vec![("EXECUTE", "protocol")],
+        ),
+        (
+            vec![p("", "SELECT 1; BEGIN"), s()],
+            "ERROR:42601 Z:I",
+            vec![("SELECT", "protocol"), ("BEGIN", "protocol")],
+        ),
+    ] {
+        assert_eq!(raw.ask(&message).await, answer);
+        let denials = proxy.records("denial");
+        let new: Vec<_> = denials[seen..]
+            .iter()
+            .map(|it| (it["kind"].as_str().unwrap(), it["reason"].as_str().unwrap()))
+            .collect();
+        assert_eq!(new, expected);
+        seen = denials.len();
+    }
+    assert_eq!(proxy.records("statement").len(), 0);
 }
 
 #[tokio::test]
