@@ -114,7 +114,8 @@ pub struct ServerTls {
 pub struct Dataset {
     /// Where it lives and how to get in.
     pub upstream: Upstream,
-    /// The key of `hash` masks, at least 16 bytes; required where policy uses them.
+    /// The key of `hash` masks, at least 16 bytes; a policy that uses them for this
+    /// dataset does not load without.
     /// Another key makes other pseudonyms.
     pub mask_key: Option<SecretRef>,
     /// What it is: `production`, `staging`; for the record.

@@ -12,9 +12,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Rights;
 use super::file::File;
 use super::model::{Dataset, Digested, Grant, Identity};
+use super::{Mask, Rights, Treatment};
 use crate::identity::stand_in::StandIns;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
@@ -152,6 +152,36 @@ impl Policy {
     /// The names of all roles, in order.
     pub fn roles(&self) -> impl Iterator<Item = &Arc<str>> {
         self.roles.keys()
+    }
+
+    /// That nothing is masked by `hash` in a dataset that has no key for it: Postgres
+    /// would say of each query that it does not know the setting.
+    ///
+    /// # Errors
+    /// With the file and line of the first such mask.
+    pub fn hashes_nothing_of(&self, dataset: &str) -> Result<(), PolicyError> {
+        let grants = self.roles.values().flatten();
+        let treatments = grants
+            .filter(|grant| *grant.dataset == *dataset)
+            .flat_map(|grant| grant.tags.values().chain(&grant.other_tags));
+        let places = treatments
+            .filter(|tag| matches!(&tag.treatment, Treatment::Mask(mask) if **mask == Mask::Hash))
+            .filter_map(|tag| {
+                let (file, line) = tag.place.rsplit_once(':')?;
+                Some((file, line.parse().ok()?))
+            });
+        match places.min() {
+            None => Ok(()),
+            Some((file, line)) => Err(PolicyError::Fault {
+                file: file.into(),
+                line,
+                what: format!(
+                    "mask `hash` wants a key, and the configuration gives the dataset \
+                     `{dataset}` no `mask_key`"
+                ),
+                hint: Some("`openssl rand -hex 32` makes one".into()),
+            }),
+        }
     }
 
     /// What a principal may do in a dataset at this moment. Roles are those that

@@ -159,6 +159,34 @@ fn sighup_takes_a_policy_that_loads_and_no_other() {
     );
 }
 
+#[test]
+fn sighup_takes_no_hash_without_a_key() {
+    let way = server();
+    let (host, port) = (way.directory.display(), way.port);
+    // The key that follows it is another dataset's.
+    let upstream = format!("{{ host: \"{host}\", port: {port}, dbname: postgres, user: proxy }}");
+    let proxy = proxy(&Setup {
+        upstream: Some(format!("{upstream}\n  other:\n    upstream: {upstream}")),
+        ..Setup::default()
+    });
+    let file = proxy.home().join("policies/policy.yaml");
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("mask: email", "mask: hash")).unwrap();
+    proxy.signal("HUP");
+    let loads = proxy.events_soon("policy_load", 2);
+    let error = loads[1]["error"].as_str().unwrap();
+    assert!(
+        error.starts_with("policy.yaml:11: ") && error.contains("`shop` no `mask_key`"),
+        "{error}"
+    );
+    let answer = show(
+        &proxy
+            .client("analyst")
+            .run("SELECT email FROM customers", By::Simple),
+    );
+    assert!(answer.contains("o***@example.com"), "{answer}");
+}
+
 fn pgveil(home: &Path, arguments: &[&str], input: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
         .args(arguments)
@@ -228,6 +256,23 @@ fn check_says_what_is_wrong_and_where() {
     write("mask.key", "short");
     refused("fewer than 16 bytes");
     write("mask.key", "0123456789abcdef");
+    // A pseudonym without a key.
+    let hashed = policy.replace("mask: email", "mask: hash");
+    write("policies/policy.yaml", &hashed);
+    assert_eq!(check().0, 0);
+    write(
+        "pgveil.yaml",
+        &good.replace("    mask_key: { file: mask.key }\n", ""),
+    );
+    refused(
+        "policy.yaml:11: mask `hash` wants a key, and the configuration gives the dataset `shop` no `mask_key`; `openssl rand",
+    );
+    let output = pgveil(home, &["serve"], "");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("policy.yaml:11: "));
+    write("policies/policy.yaml", &policy);
+    assert_eq!(check().0, 0);
+    write("pgveil.yaml", good);
     let tls = format!("listen: {{ tls: {{ certificate: server.crt, key: server.key }} }}\n{good}");
     write("pgveil.yaml", &tls);
     refused("server.crt: ");

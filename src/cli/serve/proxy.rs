@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,8 @@ use crate::audit::{Event, Log};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls};
-use crate::policy::Policy;
 use crate::policy::mask::key_settings;
+use crate::policy::{Policy, PolicyError};
 use crate::session::{self, Caller, Cancels, Dataset, Governed, Shared};
 use crate::stage::Stage;
 use crate::upstream::connect::{Secret, Target};
@@ -40,7 +40,7 @@ const KEY: usize = 16;
 pub(crate) enum ServeError {
     /// The policy does not load.
     #[error(transparent)]
-    Policy(#[from] crate::policy::load::PolicyError),
+    Policy(#[from] PolicyError),
     /// A secret is not where it should be.
     #[error(transparent)]
     Secret(#[from] config::SecretError),
@@ -78,7 +78,8 @@ pub(crate) struct Running {
 /// Whatever of the configuration, the policy, the secrets, the upstreams or the
 /// log keeps it from serving.
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
-    let policy = Policy::load(&config.policies, 1)?;
+    let keyless = keyless(&config);
+    let policy = policy(&config.policies, 1, &keyless)?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
     }
@@ -113,6 +114,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         }),
         policy,
         directory: config.policies.clone(),
+        keyless,
         failures: Failures::new(log.clone()),
     });
     let loaded = What::PolicyLoad {
@@ -137,7 +139,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
-    let policy = Policy::load(&config.policies, 1)?;
+    let policy = policy(&config.policies, 1, &keyless(config))?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
     }
@@ -180,6 +182,22 @@ impl Running {
         }
         self.refreshing.iter().for_each(JoinHandle::abort);
     }
+}
+
+/// The datasets that have no masking key.
+fn keyless(config: &Config) -> Vec<String> {
+    let datasets = config.datasets.iter();
+    let keyless = datasets.filter(|(_, dataset)| dataset.mask_key.is_none());
+    keyless.map(|(name, _)| name.clone()).collect()
+}
+
+/// The policy, if it fits those datasets.
+fn policy(directory: &Path, epoch: u64, keyless: &[String]) -> Result<Policy, PolicyError> {
+    let policy = Policy::load(directory, epoch)?;
+    for dataset in keyless {
+        policy.hashes_nothing_of(dataset)?;
+    }
+    Ok(policy)
 }
 
 fn stamp(policy: &Policy) -> PolicyStamp {
@@ -269,13 +287,14 @@ struct Front {
     shared: Arc<Shared>,
     policy: watch::Sender<Arc<Policy>>,
     directory: PathBuf,
+    keyless: Vec<String>,
     failures: Failures,
 }
 
 impl Front {
     async fn reload(&self) {
         let old = self.policy.borrow().clone();
-        let (stamp, error) = match Policy::load(&self.directory, old.epoch + 1) {
+        let (stamp, error) = match policy(&self.directory, old.epoch + 1, &self.keyless) {
             Ok(policy) => {
                 tracing::info!(
                     epoch = policy.epoch,
