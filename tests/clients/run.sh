@@ -15,6 +15,15 @@ if ! [ -x "$venv/bin/python" ] || ! cmp -s tests/clients/requirements.txt "$venv
         --requirement tests/clients/requirements.txt
     cp tests/clients/requirements.txt "$venv/installed"
 fi
+# Not every machine has a build of these; without one their tests are skipped.
+if ! cmp -s tests/clients/more.txt "$venv/installed-more"; then
+    if "$venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+        --requirement tests/clients/more.txt; then
+        cp tests/clients/more.txt "$venv/installed-more"
+    else
+        echo "not all of tests/clients/more.txt could be installed" >&2
+    fi
+fi
 
 scratch=$(mktemp -d)
 "$pgveil" demo --json >"$scratch/demo.json" 2>"$scratch/demo.log" &

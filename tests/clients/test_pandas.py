@@ -34,6 +34,25 @@ class Pandas(unittest.TestCase):
         self.addCleanup(clear.dispose)
         self.assertEqual(list(masked.dtypes), list(pandas.read_sql(sql, clear).dtypes))
 
+    def test_dtypes_are_as_without_the_proxy(self):
+        direct = sqlalchemy.create_engine(
+            demo.SHOWN["upstream"].replace("postgresql://", "postgresql+psycopg://", 1))
+        self.addCleanup(direct.dispose)
+        for sql in [
+            "select id, email, phone, notes, profile, region, created_at from customers "
+            "where id <= 100",
+            "select o.id, amount, status, email, upper(email) as big from orders o "
+            "join customers c on c.id = o.customer_id where o.id <= 100",
+            "select *, ip is null as none from events limit 100",
+            "select region, count(*) as n, max(created_at) as last from customers group by region",
+        ]:
+            with self.subTest(sql):
+                ours, theirs = pandas.read_sql(sql, self.engine), pandas.read_sql(sql, direct)
+                self.assertEqual(list(ours.dtypes.items()), list(theirs.dtypes.items()))
+        ours = pandas.read_sql_table("orders", self.engine)
+        self.assertEqual(list(ours.dtypes.items()),
+                         list(pandas.read_sql_table("orders", direct).dtypes.items()))
+
     def test_chunks(self):
         with self.engine.connect().execution_options(stream_results=True) as connection:
             chunks = pandas.read_sql(
