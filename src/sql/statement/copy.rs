@@ -2,9 +2,12 @@
 //!
 //! Invariant: no file and no program of the server is read or written.
 
+use std::sync::Arc;
+
 use pg_raw_parse::{Node, nodes};
 
 use super::{Kind, planned, query};
+use crate::catalog::{Relation, RelationKind};
 use crate::sql::canonical::Canonical;
 use crate::sql::names::{lookup, name_end, parenthesis_end, qualified, quote};
 use crate::sql::query::{Governed, govern};
@@ -31,6 +34,7 @@ pub(super) fn copy(
     let probe = copy_as_query(relation, copy, context)?;
     let governed = govern(&probe, context)?;
     if !copy.is_from && governed.governed {
+        partitioned(relation, context)?;
         let options = options(canonical, relation)?;
         let text = format!("COPY ({}) TO STDOUT{options}", governed.text);
         let governed = Governed { text, ..governed };
@@ -123,16 +127,32 @@ fn copy_as_query(
     Canonical::one(&format!("SELECT {columns} FROM ONLY {name}"))
 }
 
-/// What COPY takes of a relation when no column is named: all but generated
-/// ones, which is `*` almost always.
-fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
-    let found = lookup(
+/// Postgres copies a partitioned table by a query only, since it holds no rows of its
+/// own.
+fn partitioned(relation: &nodes::RangeVar, context: &Context<'_>) -> Result<(), Denial> {
+    match found(relation, context) {
+        Some(found) if found.kind == RelationKind::PartitionedTable => Err(Denial::new(
+            Reason::Unsupported,
+            format!("cannot copy from partitioned table {}", found.label()),
+        )
+        .hint("use COPY (SELECT …) TO STDOUT")),
+        _ => Ok(()),
+    }
+}
+
+fn found<'c>(relation: &nodes::RangeVar, context: &Context<'c>) -> Option<&'c Arc<Relation>> {
+    lookup(
         context.catalog,
         &context.scope.search_path,
         relation.schemaname(),
         relation.relname().unwrap_or_default(),
-    );
-    match found {
+    )
+}
+
+/// What COPY takes of a relation when no column is named: all but generated
+/// ones, which is `*` almost always.
+fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
+    match found(relation, context) {
         Some(found) if found.columns.iter().any(|column| column.generated) => found
             .columns
             .iter()
