@@ -116,3 +116,8 @@ CREATE VIEW public.place_words AS
 CREATE VIEW public.place_list AS
     SELECT w.id, w.word, count(*) OVER (PARTITION BY o.status) AS n
     FROM public.place_words w LEFT JOIN public.orders o ON o.id = w.id;
+-- COPY leaves out what is generated, and here what does not exist for its caller.
+CREATE TABLE public.parcels (
+    id integer, recipient text, twice integer GENERATED ALWAYS AS (id * 2) STORED, town text
+);
+INSERT INTO public.parcels (id, recipient, town) VALUES (1, 'Person 1', 'here');

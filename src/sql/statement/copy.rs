@@ -8,6 +8,7 @@ use pg_raw_parse::{Node, nodes};
 
 use super::{Kind, planned, query};
 use crate::catalog::{Relation, RelationKind};
+use crate::policy::Treatment;
 use crate::sql::canonical::Canonical;
 use crate::sql::names::{lookup, name_end, parenthesis_end, qualified, quote};
 use crate::sql::query::{Governed, govern};
@@ -149,17 +150,20 @@ fn found<'c>(relation: &nodes::RangeVar, context: &Context<'c>) -> Option<&'c Ar
     )
 }
 
-/// What COPY takes of a relation when no column is named: all but generated
-/// ones, which is `*` almost always.
+/// What COPY takes of a relation when no column is named: all that exist for the caller
+/// but generated ones, which is `*` almost always.
 fn everything(relation: &nodes::RangeVar, context: &Context<'_>) -> String {
     match found(relation, context) {
-        Some(found) if found.columns.iter().any(|column| column.generated) => found
-            .columns
-            .iter()
-            .filter(|column| !column.generated)
-            .map(|column| quote(&column.name))
-            .collect::<Vec<_>>()
-            .join(", "),
+        Some(found) if found.columns.iter().any(|column| column.generated) => {
+            let access = context.rights.access(found, context.catalog);
+            let columns = found.columns.iter().zip(&access.columns);
+            columns
+                .filter(|(column, _)| !column.generated)
+                .filter(|(_, access)| !matches!(access.treatment, Treatment::Hide))
+                .map(|(column, _)| quote(&column.name))
+                .collect::<Vec<_>>()
+                .join(", ")
+        }
         _ => "*".to_owned(),
     }
 }
