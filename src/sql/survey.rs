@@ -101,7 +101,7 @@ pub(super) struct Written {
 pub(super) struct FunctionSite {
     /// Byte offset of the name's first part.
     pub(super) start: usize,
-    /// As written.
+    /// As written; `pg_catalog` where no search_path decides, as of `unnest(a, b)` in FROM.
     pub(super) schema: Option<String>,
     /// As written.
     pub(super) name: String,
@@ -278,6 +278,7 @@ pub(super) fn survey(statement: Node<'_>, scans: Scans<'_>) -> Result<Survey, Un
         found: Survey::default(),
         scans,
         ground: Ground::here(),
+        expanded: BTreeSet::new(),
     };
     walk.statement(
         statement,
@@ -297,6 +298,7 @@ pub(super) fn survey_expressions<'n>(
         found: Survey::default(),
         scans: &|_| Rest::All,
         ground: Ground::here(),
+        expanded: BTreeSet::new(),
     };
     let scope = Scope {
         outer: None,

@@ -5,6 +5,7 @@
 //! stand in SELECT, INSERT, UPDATE, DELETE and MERGE; utility statements are
 //! entered by hand.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use pg_raw_parse::walk::{Recurse, walk_manual};
@@ -37,6 +38,8 @@ pub(super) struct Walk<'s> {
     pub(super) found: Survey,
     pub(super) scans: Scans<'s>,
     pub(super) ground: Ground,
+    /// Where calls of `unnest` stand that are many in one: see [`expanded`].
+    pub(super) expanded: BTreeSet<i32>,
 }
 
 impl Walk<'_> {
@@ -178,6 +181,11 @@ impl Walk<'_> {
                 Err(Unknown::TooMany("terms", TERMS))
             }
             Node::BoolExpr(_) => Ok(Recurse::Yes),
+            Node::RangeFunction(from) => {
+                let calls = from.functions().iter().filter_map(expanded);
+                self.expanded.extend(calls.map(|call| call.location));
+                Ok(Recurse::Yes)
+            }
             Node::FuncCall(call) => {
                 self.function(call)?;
                 Ok(Recurse::Yes)
@@ -299,7 +307,6 @@ impl Walk<'_> {
             | Node::NullTest(_)
             | Node::OnConflictClause(_)
             | Node::ParamRef(_)
-            | Node::RangeFunction(_)
             | Node::RangeTableFunc(_)
             | Node::ReturningClause(_)
             | Node::RowExpr(_)
@@ -349,6 +356,9 @@ impl Walk<'_> {
             .map(part)
             .collect::<Result<Vec<_>, _>>()?;
         let (schema, name) = match parts.as_slice() {
+            [name] if self.expanded.contains(&call.location) => {
+                (Some("pg_catalog".to_owned()), name.clone())
+            }
             [name] => (None, name.clone()),
             [schema, name] => (Some(schema.clone()), name.clone()),
             other => {
@@ -414,4 +424,26 @@ pub(super) fn part(node: Node<'_>) -> Result<String, Unknown> {
 
 fn offset(location: i32) -> Result<usize, Unknown> {
     usize::try_from(location).map_err(|_| Unknown::Construct("a name without a place".into()))
+}
+
+/// The call of one item of FROM, if it is `unnest` of several arrays: Postgres makes a
+/// call of its own `unnest` for each of them, whatever the search_path has
+/// (transformRangeFunction, parse_clause.c), and only where no schema is written.
+fn expanded(item: Node<'_>) -> Option<&nodes::FuncCall> {
+    let Node::NodeList(pair) = item else {
+        return None;
+    };
+    let Some(Node::FuncCall(call)) = pair.get(0) else {
+        return None;
+    };
+    let typed = !matches!(pair.get(1), None | Some(Node::None));
+    let decorated = !call.agg_order().is_empty()
+        || !matches!(call.agg_filter(), Node::None)
+        || call.over().is_some()
+        || call.agg_star
+        || call.agg_distinct
+        || call.func_variadic;
+    let mut name = call.funcname().iter().map(Node::as_str);
+    let named = name.next() == Some(Some("unnest")) && name.next().is_none();
+    (named && call.args().len() > 1 && !decorated && !typed).then_some(call)
 }
