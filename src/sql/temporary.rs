@@ -13,7 +13,7 @@ use crate::catalog::{Relation, RelationKind};
 use crate::policy::Action;
 
 use super::canonical::Canonical;
-use super::names::qualified;
+use super::names::{self, qualified};
 use super::query::govern;
 use super::splice::apply;
 use super::statement::{Kind, plan, planned, require};
@@ -64,12 +64,24 @@ pub(super) fn concerns(node: Node<'_>, context: &Context<'_>) -> bool {
         Node::DropStmt(drop) => {
             drop.remove_type == nodes::ObjectType::OBJECT_TABLE
                 && dropped(drop).is_some_and(|all| {
-                    all.iter()
-                        .all(|(schema, name)| lookup(context, schema.as_deref(), name).is_some())
+                    all.iter().all(|(schema, name)| {
+                        let schema = schema.as_deref();
+                        lookup(context, schema, name).is_some()
+                            || drop.missing_ok && is_free(schema, name, context)
+                    })
                 })
         }
         _ => false,
     }
+}
+
+/// Whether nothing has a name that for this caller only a temporary table can have, as
+/// where `DROP TABLE IF EXISTS` stands before the first CREATE TEMP TABLE. Who may change
+/// the schema can mean a table that is newer than the catalog.
+fn is_free(schema: Option<&str>, name: &str, context: &Context<'_>) -> bool {
+    schema.is_none_or(|schema| schema == SCHEMA)
+        && context.rights.allows(Action::Ddl).is_none()
+        && names::lookup(context.catalog, &context.scope.search_path, schema, name).is_none()
 }
 
 pub(super) fn is_temporary(relation: &nodes::RangeVar) -> bool {
@@ -134,7 +146,8 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
                 .map(|(_, name)| qualified(SCHEMA, name))
                 .collect();
             let names = names.iter().map(|(_, name)| name.as_str().into()).collect();
-            let text = format!("DROP TABLE {}", quoted.join(", "));
+            let if_exists = if drop.missing_ok { "IF EXISTS " } else { "" };
+            let text = format!("DROP TABLE {if_exists}{}", quoted.join(", "));
             Ok(plan(
                 "DROP TABLE",
                 text.into(),
