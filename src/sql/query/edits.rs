@@ -49,7 +49,20 @@ pub(super) fn edits(
             Standing::Scan(text) => format!("({text}) AS {}", quote(&one.site.name)),
             Standing::Governed | Standing::Masked(_) => return Err(lost()),
         };
-        edits.push(Edit { start, end, text });
+        // Where the name could have been a common table expression's, the keyword stands
+        // in the text itself: see `canonical::ONLY_MARK`.
+        let from = match one.site.only {
+            false => start,
+            true => start
+                .checked_sub("ONLY ".len())
+                .filter(|from| canonical.text.get(*from..start) == Some("ONLY "))
+                .ok_or_else(lost)?,
+        };
+        edits.push(Edit {
+            start: from,
+            end,
+            text,
+        });
         if let (Standing::Scan(_), Some((start, end))) = (&one.standing, one.sample) {
             edits.push(Edit {
                 start,
