@@ -6,6 +6,8 @@
 #
 # Longer, by hand:
 #   cargo test --release -- --ignored       tests that take minutes
+#   cargo test --lib suite -- --ignored     the survey beside pglast's tree, over all of
+#                                           Postgres's regression suite; half a minute
 #   cargo deny check advisories             needs the advisory database
 #   sh benches/side-by-side/run.sh          beside a direct connection
 #   sh tests/fuzz/run.sh 3600               the fuzz targets for an hour, optimized
