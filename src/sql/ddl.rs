@@ -83,7 +83,7 @@ pub(super) fn edits(statement: Node<'_>, context: &Context<'_>) -> Result<Vec<Ed
     attributes(&found, None, context)?;
     for site in &found.functions {
         let schema = functions::allow(site, context)?;
-        if site.schema.is_none() {
+        if site.schema.is_none() && !functions::is_open(site, context) {
             edits.push(Edit {
                 start: site.start,
                 end: site.start,

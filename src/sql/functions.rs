@@ -6,6 +6,7 @@
 //! lives outside pg_catalog is allowed only if policy names it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use crate::catalog::Volatility;
 
@@ -314,6 +315,36 @@ pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String
             "an administrator can list it under `functions` of the dataset in the classification",
         )),
     }
+}
+
+/// Whether a call is left without a schema, for Postgres to choose by its arguments: the
+/// path has the name in several schemas (an extension gives Postgres's own `max` or
+/// `replace` a form for its type), and whichever is chosen, in whatever path, may be
+/// called.
+pub(super) fn is_open(site: &FunctionSite, context: &Context<'_>) -> bool {
+    if site.schema.is_some() {
+        return false;
+    }
+    let all = context.catalog.functions.get(site.name.as_str());
+    let schemas: BTreeSet<&str> = all.into_iter().flatten().map(|one| &*one.schema).collect();
+    if schemas.len() < 2 {
+        return false;
+    }
+    let path = effective_path(&context.scope.search_path, context.catalog);
+    let in_path = path.into_iter().chain(["pg_catalog"]);
+    let meant: BTreeSet<&str> = in_path.filter(|schema| schemas.contains(schema)).collect();
+    // A call of one argument can be a cast to the type of that name.
+    let types = context.catalog.type_names.get(site.name.as_str());
+    let mut types = types.into_iter().flatten();
+    meant.len() > 1
+        && types.all(|oid| types::harmless(*oid, context).is_ok())
+        && schemas.into_iter().all(|schema| {
+            let one = FunctionSite {
+                schema: Some(schema.to_owned()),
+                ..site.clone()
+            };
+            allow(&one, context).is_ok()
+        })
 }
 
 /// A setting named by a parameter, as SQLAlchemy does: its value is not known

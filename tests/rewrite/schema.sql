@@ -121,3 +121,9 @@ CREATE TABLE public.parcels (
     id integer, recipient text, twice integer GENERATED ALWAYS AS (id * 2) STORED, town text
 );
 INSERT INTO public.parcels (id, recipient, town) VALUES (1, 'Person 1', 'here');
+-- Forms of Postgres's own functions for other types: one that policy trusts, one that it
+-- does not, and one that it trusts beside one that it does not.
+CREATE FUNCTION public.reverse(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT -$1';
+CREATE FUNCTION public.initcap(integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT public.peek('''', $1)';
+CREATE FUNCTION public.ascii(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1';
+CREATE FUNCTION archive.ascii(integer, integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT public.peek('''', $1)';

@@ -78,7 +78,8 @@ pub(super) fn edits(
             allowed => allowed?,
         };
         edits.extend(screen.filter(|_| !wrong(Step::Screen)));
-        if site.schema.is_none() && !wrong(Step::Prefix) {
+        let open = functions::is_open(&site, context);
+        if site.schema.is_none() && !open && !wrong(Step::Prefix) {
             let prefix = functions::prefix(&schema);
             edits.push(Edit {
                 start: site.start,

@@ -32,7 +32,8 @@ pub(super) fn execute(
             Err(_) if wrong(Step::Function) => functions::any(site, context),
             allowed => allowed?,
         };
-        if site.schema.is_none() && !wrong(Step::Prefix) {
+        let open = functions::is_open(site, context);
+        if site.schema.is_none() && !open && !wrong(Step::Prefix) {
             edits.push(Edit {
                 start: site.start,
                 end: site.start,
