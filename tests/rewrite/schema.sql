@@ -127,3 +127,7 @@ CREATE FUNCTION public.reverse(integer) RETURNS integer LANGUAGE sql IMMUTABLE A
 CREATE FUNCTION public.initcap(integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT public.peek('''', $1)';
 CREATE FUNCTION public.ascii(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1';
 CREATE FUNCTION archive.ascii(integer, integer) RETURNS text LANGUAGE sql STABLE SECURITY DEFINER AS 'SELECT public.peek('''', $1)';
+-- Views over a column that some callers do not have, and over another of its name.
+CREATE TABLE public.vans (id integer, recipient text);
+CREATE VIEW public.rides AS SELECT p.id, v.recipient FROM public.parcels p JOIN public.vans v ON v.id = p.id;
+CREATE VIEW public.towns AS SELECT p.id, p.recipient FROM public.parcels p JOIN public.vans v ON v.id = p.id;

@@ -67,12 +67,19 @@ pub(super) fn expand(
 /// Inside a view, a name that would mean a hidden column is refused here: left to
 /// Postgres, its error would speak of a relation the caller did not name.
 pub(super) fn hidden(reached: &[Reached], surveyed: &Survey) -> Result<(), Denial> {
-    let names: BTreeSet<&str> = surveyed
-        .columns
-        .iter()
-        .filter_map(|site| site.parts.last().map(String::as_str))
-        .collect();
     for one in reached {
+        let refname = &one.site.refname;
+        // Definitions name columns by their relations, wherever there are several.
+        let others = |name: &String| {
+            name != refname && reached.iter().any(|other| other.site.refname == *name)
+        };
+        let sites = surveyed.columns.iter().map(|site| site.parts.as_slice());
+        let names: BTreeSet<&str> = sites
+            .filter_map(|parts| match parts {
+                [.., of, _] if others(of) => None,
+                parts => parts.last().map(String::as_str),
+            })
+            .collect();
         let Some(access) = &one.access else { continue };
         for (column, access) in one.relation.columns.iter().zip(&access.columns) {
             if matches!(access.treatment, Treatment::Hide) && names.contains(&*column.name) {
