@@ -177,6 +177,8 @@ pub(super) struct Survey {
     pub(super) types: Vec<TypeSite>,
     /// Names that it gives to columns and rows.
     pub(super) names: BTreeSet<String>,
+    /// Relations are joined by whatever columns they share.
+    pub(super) natural: bool,
     /// Names taken from a composite value: `(row).name`.
     pub(super) fields: Vec<String>,
     /// Syntax that not every server has.

@@ -97,17 +97,20 @@ fn ctid(surveyed: &Survey) -> Result<bool, Denial> {
     if !names_system(surveyed).contains(&"ctid") {
         return Ok(false);
     }
-    // `*` never shows it, and a scan that serves it would make `*` do so.
-    match surveyed
-        .columns
-        .iter()
-        .any(|site| site.parts.last().is_some_and(|part| part == "*"))
-    {
-        false => Ok(true),
-        true => Err(Denial::new(
+    // None of these has it, and a scan that serves it would make them have it.
+    let is_row = |name: &str| surveyed.relations.iter().any(|one| one.refname == name);
+    let mut parts = surveyed.columns.iter().map(|site| site.parts.as_slice());
+    let beside = parts.find_map(|parts| match parts {
+        [.., last] if last == "*" => Some("`*`"),
+        [name] if is_row(name) => Some("a whole row"),
+        _ => None,
+    });
+    match beside.or(surveyed.natural.then_some("NATURAL JOIN")) {
+        None => Ok(true),
+        Some(beside) => Err(Denial::new(
             Reason::Unsupported,
-            "ctid beside `*` is not served on a masked relation",
+            format!("ctid beside {beside} is not served on a masked relation"),
         )
-        .hint("name the columns instead of `*`")),
+        .hint("name the columns instead")),
     }
 }

@@ -124,7 +124,9 @@ impl Reader<'_> {
                 true
             } else {
                 let certain = found.touch(&item.row, column);
-                if !certain && !item.row.open {
+                // A relation's scan has it, where it is named.
+                let is_ctid = column == "ctid" && item.site.is_some();
+                if !certain && !item.row.open && !is_ctid {
                     // Attribute notation: a function of the whole row.
                     found.touch_all(&item.row);
                 }

@@ -218,6 +218,7 @@ impl Walk<'_> {
                 Ok(Recurse::Yes)
             }
             Node::JoinExpr(join) => {
+                self.found.natural |= join.is_natural;
                 if join.is_natural || !join.using_clause().is_empty() {
                     self.implied(&["="]);
                 }
