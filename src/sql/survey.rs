@@ -11,6 +11,7 @@ mod walk;
 mod written;
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use pg_raw_parse::list::NodeList;
@@ -333,14 +334,26 @@ pub(super) fn type_site(name: &nodes::TypeName) -> Result<TypeSite, Unknown> {
     })
 }
 
+/// Takes the first word that is written and stops there: what follows in a node's
+/// debug form can be long, and of some utility statements (GRANT) it panics.
+struct FirstWord(String);
+
+impl Write for FirstWord {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = text.find(|c: char| !c.is_alphanumeric() && c != '_');
+        self.0
+            .push_str(text.get(..end.unwrap_or(text.len())).unwrap_or_default());
+        end.map_or(Ok(()), |_| Err(std::fmt::Error))
+    }
+}
+
 /// The construct's name, for the message, from its node's: `CreateRoleStmt` is
 /// `CREATE ROLE`.
 pub(super) fn unknown(node: Node<'_>) -> Unknown {
-    let debug = format!("{node:?}");
-    let end = debug
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(debug.len());
-    let node = debug.get(..end).unwrap_or("syntax");
+    let mut first = FirstWord(String::new());
+    // It says that it was stopped.
+    let _ = write!(first, "{node:?}");
+    let node = first.0.as_str();
     let mut name = String::new();
     for (at, c) in node.strip_suffix("Stmt").unwrap_or(node).char_indices() {
         if at > 0 && c.is_uppercase() {
