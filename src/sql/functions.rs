@@ -59,6 +59,7 @@ const HARMLESS: &[&str] = &[
     "money",
     "numeric",
     "overlaps",
+    "regclass",
     "time",
     "timestamp",
     "timestamptz",
@@ -148,9 +149,11 @@ const HARMLESS: &[&str] = &[
     "pg_current_xact_id",
     "pg_current_xact_id_if_assigned",
     "pg_export_snapshot",
+    "pg_xact_status",
     "txid_current",
     "txid_current_if_assigned",
     "txid_current_snapshot",
+    "txid_status",
     // Privileges and visibility of names.
     "acldefault",
     "has_any_column_privilege",
@@ -289,12 +292,15 @@ pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String
             .find(|schema| in_schema(schema))
         {
             Some(schema) => schema.to_owned(),
-            // Attribute notation (`ssn(c)`) and typing errors end here too.
-            None => return Err(unknown(site)),
+            None => return cast(site, context),
         },
     };
+    // Where no function of that name fits, a type of that name does.
+    if let Some(one) = context.catalog.type_named(&schema, &site.name) {
+        types::harmless(one.oid, context)?;
+    }
     match schema.as_str() {
-        _ if !in_schema(&schema) => Err(unknown(site)),
+        _ if !in_schema(&schema) => cast(site, context),
         "pg_catalog" => builtin(site, context).map(|()| schema),
         "information_schema" => Ok(schema),
         _ if context.rights.trusts_function(&schema, &site.name) => {
@@ -345,6 +351,21 @@ pub(super) fn is_open(site: &FunctionSite, context: &Context<'_>) -> bool {
             };
             allow(&one, context).is_ok()
         })
+}
+
+/// `regtype('int4')`: where there is no such function, the type of that name, to which
+/// the argument is cast (FuncNameAsType, parse_func.c).
+fn cast(site: &FunctionSite, context: &Context<'_>) -> Result<String, Denial> {
+    let path = match &site.schema {
+        Some(schema) => vec![schema.as_str()],
+        None => effective_path(&context.scope.search_path, context.catalog),
+    };
+    let mut path = path.into_iter();
+    let found = path.find_map(|schema| context.catalog.type_named(schema, &site.name));
+    // Attribute notation (`ssn(c)`) and typing errors end here too.
+    let one = found.ok_or_else(|| unknown(site))?;
+    types::harmless(one.oid, context)?;
+    Ok(one.schema.to_string())
 }
 
 /// A setting named by a parameter, as SQLAlchemy does: its value is not known
