@@ -66,6 +66,7 @@ const ANALYST: &[&str] = &[
     "SELECT v.x, c.email FROM customers c, (VALUES (1, 'a')) AS v(x, y)",
     "SELECT g, c.email FROM customers c, generate_series(1, 2) g",
     "SELECT c.id, o.* FROM customers c JOIN orders o ON o.customer_id = c.id WHERE c.id IN ($1, 2)",
+    "SELECT o FROM orders o",
     "VALUES ((SELECT email FROM customers LIMIT 1))",
     "SELECT c.region, r.n FROM customers c JOIN (SELECT region, count(*) AS n FROM customers GROUP BY 1) r ON true",
     "SELECT attname, a.attnum FROM pg_attribute a WHERE attrelid = 'customers'::regclass",

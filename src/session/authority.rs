@@ -131,6 +131,10 @@ pub struct Sight {
 /// OIDs below this belong to Postgres itself (`FirstNormalObjectId`).
 const FIRST_NORMAL_OID: Oid = 16_384;
 
+/// The number of a result's column that is a relation's whole row, as one value
+/// (`InvalidAttrNumber`).
+const WHOLE_ROW: i16 = 0;
+
 /// What a result's column turns out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Glimpse {
@@ -175,6 +179,12 @@ impl Sight {
                 .unseen(&self.standing, relation, &self.catalog)
                 .into()
         });
+        if column == WHOLE_ROW {
+            return match columns.is_empty() {
+                true => Glimpse::Seen,
+                false => Glimpse::Unseen,
+            };
+        }
         // A column added since the catalog was read is nobody's to see yet;
         // system columns (ctid) have negative numbers.
         let known = column < 0 || relation.columns.iter().any(|own| own.attnum == column);

@@ -181,7 +181,11 @@ fn shallow(node: Node<'_>, limit: usize) -> Result<(), Denial> {
         })
         .map_err(|depth::TooDeep| Denial::too_deep())
     };
-    match (query_of(node), node) {
+    let explained = match node {
+        Node::ExplainStmt(explain) => explain.query(),
+        _ => node,
+    };
+    match (query_of(node), explained) {
         (Some(query), _) => levels(query)?,
         (None, Node::ExecuteStmt(execute)) => execute.params().iter().try_for_each(levels)?,
         (None, _) => {}

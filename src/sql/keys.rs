@@ -191,5 +191,7 @@ fn family(relation: &Relation, context: &Context<'_>) -> Vec<Arc<Relation>> {
             }
         }
     }
+    // What is told of them does not hang on how they are kept.
+    family.sort_by_key(|one| one.oid);
     family
 }

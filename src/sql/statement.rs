@@ -193,12 +193,22 @@ fn explain(
     context: &Context<'_>,
 ) -> Result<Plan, Denial> {
     unless(Step::Action, require(context, Action::Explain, "EXPLAIN"))?;
+    if let Node::ExecuteStmt(execute) = explain.query() {
+        // What was prepared is the session's to know.
+        unless(Step::Action, actions::allow_any(Action::Explain, context))?;
+        let plan = execute::execute(execute, canonical, context)?;
+        return Ok(Plan {
+            kind: Kind::Explain.label(),
+            action: Some(Action::Explain),
+            ..plan
+        });
+    }
     if canonical::query_of(explain.query()).is_none()
         || matches!(explain.query(), Node::CreateTableAsStmt(_))
     {
         return Err(Denial::new(
             Reason::Unsupported,
-            "EXPLAIN is served for queries only",
+            "EXPLAIN is served for queries and EXECUTE only",
         ));
     }
     let plan = query(Kind::Explain, canonical, context, Effect::None)?;

@@ -217,8 +217,18 @@ pub(super) fn plain(create: &nodes::CreateStmt) -> Result<(), Denial> {
         return refused("partitioning or a table constraint");
     }
     for element in create.table_elts() {
-        let Node::ColumnDef(column) = element else {
-            return refused("LIKE or a table constraint");
+        let column = match element {
+            Node::ColumnDef(column) => column,
+            // A key of these columns: neither computes nor refers.
+            Node::Constraint(key)
+                if matches!(
+                    key.contype,
+                    nodes::ConstrType::CONSTR_PRIMARY | nodes::ConstrType::CONSTR_UNIQUE
+                ) =>
+            {
+                continue;
+            }
+            _ => return refused("LIKE or a table constraint"),
         };
         for constraint in column.constraints() {
             let Node::Constraint(constraint) = constraint else {
