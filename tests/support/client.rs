@@ -73,6 +73,11 @@ impl Client {
         Ok(client)
     }
 
+    /// How long to wait for an answer.
+    pub fn patience(&self, time: Duration) {
+        self.stream.get_ref().set_read_timeout(Some(time)).unwrap();
+    }
+
     fn authenticate(&mut self, password: &str) -> Result<(), String> {
         let mut scram = ScramSha256::new(password.as_bytes(), ChannelBinding::unsupported());
         loop {
@@ -164,13 +169,18 @@ impl Client {
 
     /// Reads one message.
     pub fn receive(&mut self) -> Message {
-        let mut header = [0; 5];
-        self.stream.read_exact(&mut header).expect("an answer");
-        let length = u32::from_be_bytes(header[1..].try_into().unwrap());
-        let mut body = vec![0; length as usize - 4];
-        self.stream.read_exact(&mut body).expect("a whole answer");
-        (header[0], body)
+        receive(&mut self.stream).expect("an answer")
     }
+}
+
+/// Reads one message of a stream.
+pub fn receive(stream: &mut impl Read) -> std::io::Result<Message> {
+    let mut header = [0; 5];
+    stream.read_exact(&mut header)?;
+    let length = u32::from_be_bytes(header[1..].try_into().unwrap());
+    let mut body = vec![0; length as usize - 4];
+    stream.read_exact(&mut body)?;
+    Ok((header[0], body))
 }
 
 /// The SQLSTATE of the first error in an answer.
