@@ -185,6 +185,7 @@ const HARMLESS: &[&str] = &[
     "pg_type_is_visible",
     "row_security_active",
     // Definitions, as psql, drivers and tools ask for them.
+    "amvalidate",
     "col_description",
     "format_type",
     "obj_description",

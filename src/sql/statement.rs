@@ -195,7 +195,7 @@ fn explain(
     unless(Step::Action, require(context, Action::Explain, "EXPLAIN"))?;
     if let Node::ExecuteStmt(execute) = explain.query() {
         // What was prepared is the session's to know.
-        unless(Step::Action, actions::allow_any(Action::Explain, context))?;
+        unless(Step::Each, actions::allow_any(Action::Explain, context))?;
         let plan = execute::execute(execute, canonical, context)?;
         return Ok(Plan {
             kind: Kind::Explain.label(),

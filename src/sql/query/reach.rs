@@ -105,11 +105,16 @@ pub(super) fn reach(
         only,
         relation: relation.clone(),
         access: None,
-        sample: sample(site, &canonical.text, surveyed)?,
+        sample: None,
         standing: Standing::Clear,
         beneath: Vec::new(),
     };
+    let sampled = surveyed
+        .samples
+        .iter()
+        .any(|sample| sample.relation == site.start);
     if relation.is_system() {
+        reached.sample = sample(site, &canonical.text, surveyed)?;
         if site.role == Role::Target {
             return Err(Denial::new(
                 Reason::Policy,
@@ -147,7 +152,7 @@ pub(super) fn reach(
         Role::Read => {
             permitted(relation, &access, Action::Read)?;
             // Which rows are drawn depends on where they lie among the hidden.
-            if access.filter.is_some() && reached.sample.is_some() && !wrong(Step::Sample) {
+            if access.filter.is_some() && sampled && !wrong(Step::Sample) {
                 return Err(Denial::new(
                     Reason::Policy,
                     format!(
@@ -158,6 +163,7 @@ pub(super) fn reach(
                 .hint("select by a hash of a column instead: WHERE pg_catalog.hashtext(id::text) % 10 = 0"));
             }
             match relation.kind {
+                RelationKind::View if sampled => return Err(of_a_view()),
                 RelationKind::View => expand(&mut reached, Some(&access), context, depth)?,
                 RelationKind::Table
                 | RelationKind::PartitionedTable
@@ -167,6 +173,7 @@ pub(super) fn reach(
                     let governed = !access.is_clear() && !wrong(Step::Govern);
                     if governed || row_is_foreign(relation, context) {
                         reached.standing = Standing::Governed;
+                        reached.sample = sample(site, &canonical.text, surveyed)?;
                     }
                 }
                 RelationKind::Sequence
@@ -207,6 +214,14 @@ fn permitted(relation: &Relation, access: &RelationAccess, action: Action) -> Re
         )
         .hint("ask for a grant, or select from a relation that your roles name")),
     }
+}
+
+fn of_a_view() -> Denial {
+    Denial::new(
+        Reason::Unsupported,
+        "TABLESAMPLE is served on tables and materialized views only",
+    )
+    .hint("draw from the relations that the view reads")
 }
 
 fn target(relation: &Relation, access: &RelationAccess) -> Result<(), Denial> {
