@@ -147,7 +147,12 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
                 .collect();
             let names = names.iter().map(|(_, name)| name.as_str().into()).collect();
             let if_exists = if drop.missing_ok { "IF EXISTS " } else { "" };
-            let text = format!("DROP TABLE {if_exists}{}", quoted.join(", "));
+            // Only what is temporary itself can depend on them.
+            let cascade = match drop.behavior == nodes::DropBehavior::DROP_CASCADE {
+                true => " CASCADE",
+                false => "",
+            };
+            let text = format!("DROP TABLE {if_exists}{}{cascade}", quoted.join(", "));
             Ok(plan(
                 "DROP TABLE",
                 text.into(),
