@@ -1,6 +1,74 @@
 //! What is compared of an answer.
 
+use std::collections::HashMap;
+
 use crate::support::client::Message;
+
+/// OIDs of tables and of types, as two servers know them: each has counted its own.
+#[derive(Default)]
+pub struct Oids {
+    theirs: HashMap<(Of, u32), u32>,
+    ours: HashMap<(Of, u32), u32>,
+}
+
+/// What an OID in a description is of.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Of {
+    Table,
+    Type,
+}
+
+/// OIDs below this belong to Postgres itself (`FirstNormalObjectId`).
+const FIRST_NORMAL_OID: u32 = 16_384;
+
+impl Oids {
+    /// Our answer with their OIDs, where one of ours stands for the same one of theirs
+    /// wherever it is met.
+    pub fn translated(&mut self, ours: Vec<Message>, theirs: &[Message]) -> Vec<Message> {
+        let mut described = theirs.iter().filter(|(tag, _)| *tag == b'T');
+        let translate = |(tag, body): Message| match tag {
+            b'T' => match described.next() {
+                Some((_, other)) => (tag, self.description(body, other)),
+                None => (tag, body),
+            },
+            _ => (tag, body),
+        };
+        ours.into_iter().map(translate).collect()
+    }
+
+    fn description(&mut self, mut body: Vec<u8>, other: &[u8]) -> Vec<u8> {
+        let places = places(&body);
+        if body.len() != other.len() {
+            return body;
+        }
+        for (of, at) in places {
+            let read = |bytes: &[u8]| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
+            let (own, their) = (read(&body), read(other));
+            if own < FIRST_NORMAL_OID || their < FIRST_NORMAL_OID {
+                continue;
+            }
+            let is = *self.theirs.entry((of, own)).or_insert(their) == their
+                && *self.ours.entry((of, their)).or_insert(own) == own;
+            if is {
+                body[at..at + 4].copy_from_slice(&their.to_be_bytes());
+            }
+        }
+        body
+    }
+}
+
+/// Where a RowDescription holds OIDs.
+fn places(body: &[u8]) -> Vec<(Of, usize)> {
+    let mut places = Vec::new();
+    let mut at = 2;
+    while let Some(name) = body[at..].iter().position(|byte| *byte == 0) {
+        // Table, number there, type, length, modifier, format.
+        let table = at + name + 1;
+        places.extend([(Of::Table, table), (Of::Type, table + 6)]);
+        at = table + 18;
+    }
+    places
+}
 
 /// Fields of errors and notices that the proxy leaves out by design: positions in
 /// the text that was sent, that text and its context, the server's source.

@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::answer::{comparable, error, shape};
+use crate::answer::{Oids, comparable, error, shape};
 use crate::backdoor::{Backdoor, Session};
 use crate::statement::Kind;
 use crate::support::client::{By, Client, Message, frame, receive};
@@ -64,6 +64,7 @@ pub struct Tee {
     _idle: [Client; 2],
     /// The catalog may have changed since the proxy read it.
     stale: Mutex<bool>,
+    oids: Mutex<Oids>,
     pub entries: Mutex<Vec<Entry>>,
 }
 
@@ -89,6 +90,7 @@ impl Tee {
             backdoor,
             owner: Mutex::new(owner),
             stale: Mutex::new(false),
+            oids: Mutex::default(),
             entries: Mutex::default(),
         }
     }
@@ -348,11 +350,13 @@ impl Triple<'_> {
             });
             return (outcome, format!("{state} {message}{instead}"));
         }
-        let (ours, theirs) = (comparable(proxied), comparable(direct));
+        let theirs = comparable(direct);
+        let mut oids = self.tee.oids.lock().unwrap();
+        let ours = oids.translated(comparable(proxied), &theirs);
         if ours == theirs {
             return (Outcome::Same, String::new());
         }
-        if comparable(control) != theirs && shape(proxied) == shape(direct) {
+        if comparable(control) != theirs && shape(&ours) == shape(direct) {
             return (Outcome::Varies, String::new());
         }
         let at = ours.iter().zip(&theirs).position(|(a, b)| a != b);
