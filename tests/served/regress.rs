@@ -218,7 +218,7 @@ pub fn table(entries: &[Entry]) -> String {
     }
     let all: Vec<&Entry> = scripts.values().flatten().copied().collect();
     let mut out = String::from(
-        "script                    counted    same varying  differ refused  served | catalog   alike uncommitted\n",
+        "script                    counted    same varying  differ refused  served | catalog   alike  unseen\n",
     );
     for (script, entries) in scripts.iter().chain([(&"in total", &all)]) {
         let of = |governed, outcome| {
@@ -227,11 +227,11 @@ pub fn table(entries: &[Entry]) -> String {
         };
         let alike = |governed| of(governed, Outcome::Same) + of(governed, Outcome::Varies);
         let governed = entries.iter().filter(|entry| entry.governed).count();
-        let uncommitted = of(false, Outcome::Uncommitted);
-        let counted = entries.len() - governed - uncommitted;
+        let unseen = of(false, Outcome::Unseen);
+        let counted = entries.len() - governed - unseen;
         writeln!(
             out,
-            "{script:<25}{counted:>8}{:>8}{:>8}{:>8}{:>8}{:>7.1}% |{governed:>8}{:>8}{uncommitted:>12}",
+            "{script:<25}{counted:>8}{:>8}{:>8}{:>8}{:>8}{:>7.1}% |{governed:>8}{:>8}{unseen:>8}",
             of(false, Outcome::Same),
             of(false, Outcome::Varies),
             of(false, Outcome::Different),
@@ -249,7 +249,7 @@ pub fn served(entries: &[Entry]) -> f64 {
     let counted = entries
         .iter()
         .filter(|entry| entry.kind.counts() && !entry.governed)
-        .filter(|entry| entry.outcome != Outcome::Uncommitted);
+        .filter(|entry| entry.outcome != Outcome::Unseen);
     let alike = counted
         .clone()
         .filter(|entry| entry.outcome <= Outcome::Varies)

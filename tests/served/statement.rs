@@ -11,7 +11,7 @@ pub enum Kind {
     Copy,
     /// DECLARE, FETCH, MOVE, CLOSE
     Cursor,
-    /// EXPLAIN of anything
+    /// EXPLAIN of anything but CREATE TABLE AS
     Explain,
     /// INSERT, UPDATE, DELETE, MERGE, PREPARE, EXECUTE, settings, transactions: not
     /// counted, and of no consequence to the catalog
@@ -46,6 +46,10 @@ fn of_node(node: Node<'_>) -> Kind {
         Node::SelectStmt(_) => Kind::Select,
         Node::CopyStmt(_) => Kind::Copy,
         Node::DeclareCursorStmt(_) | Node::FetchStmt(_) | Node::ClosePortalStmt(_) => Kind::Cursor,
+        // EXPLAIN ANALYZE makes the table.
+        Node::ExplainStmt(explain) if matches!(explain.query(), Node::CreateTableAsStmt(_)) => {
+            Kind::Other
+        }
         Node::ExplainStmt(_) => Kind::Explain,
         Node::InsertStmt(_)
         | Node::UpdateStmt(_)

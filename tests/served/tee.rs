@@ -26,9 +26,9 @@ pub enum Outcome {
     Same,
     /// Served, with an answer of the same shape, where two direct sessions differ
     Varies,
-    /// Names what the open transaction has made, which nobody but it can see: not
-    /// even where the proxy looks names up
-    Uncommitted,
+    /// Names what was made past the proxy and this session alone can see: by the open
+    /// transaction, or a temporary table or cursor of a kind that is not served
+    Unseen,
     /// Served, with another answer
     Different,
     /// Refused by the proxy
@@ -259,7 +259,9 @@ impl Triple<'_> {
         let control = answer(&mut self.control, &copies);
         let proxied = answer(&mut self.proxied, &copies);
         let served = self.session.count() > began;
+        let mut unseen = false;
         if !served && error(&proxied).is_some() && !ended(&proxied) {
+            unseen = self.is_unseen(&proxied);
             let done = self.session.run(messages, &copies);
             if error(&done).is_some() != error(&direct).is_some() {
                 eprintln!(
@@ -269,7 +271,7 @@ impl Triple<'_> {
                 );
             }
         }
-        let (outcome, detail) = self.outcome(&direct, &control, &proxied, served);
+        let (outcome, detail) = self.outcome(&direct, &control, &proxied, served, unseen);
         let governed = self.is_governed(&detail, served);
         if kind == Kind::Other {
             *self.tee.stale.lock().unwrap() = true;
@@ -333,15 +335,20 @@ impl Triple<'_> {
         control: &[Message],
         proxied: &[Message],
         served: bool,
+        unseen: bool,
     ) -> (Outcome, String) {
         let refusal = (!served).then(|| error(proxied)).flatten();
         if let Some((state, message)) = &refusal {
             if error(direct).as_ref() == Some(&(state.clone(), message.clone())) {
                 return (Outcome::Same, String::new());
             }
-            let unknown = matches!(state.as_str(), "42P01" | "42883" | "42704" | "3F000");
-            let outcome = if self.uncommitted && unknown && error(direct).is_none() {
-                Outcome::Uncommitted
+            let unknown = matches!(
+                state.as_str(),
+                "42P01" | "42883" | "42704" | "3F000" | "34000"
+            );
+            let uncommitted = self.uncommitted && unknown;
+            let outcome = if (uncommitted || unseen) && error(direct).is_none() {
+                Outcome::Unseen
             } else {
                 Outcome::Refused
             };
@@ -374,6 +381,25 @@ impl Triple<'_> {
             self.session.last().trim_end_matches('\0')
         );
         (Outcome::Different, detail)
+    }
+
+    /// Whether a refusal is for a name that its own session knows, of a temporary
+    /// relation or a cursor that was made past the proxy.
+    fn is_unseen(&self, proxied: &[Message]) -> bool {
+        let Some((state, message)) = error(proxied) else {
+            return false;
+        };
+        let name = message.split('"').nth(1).unwrap_or_default();
+        let name = name.replace('\'', "''");
+        let question = match state.as_str() {
+            "42P01" => format!(
+                "SELECT 1 FROM pg_class WHERE oid = to_regclass('{name}') AND relpersistence = 't'\0"
+            ),
+            "34000" => format!("SELECT 1 FROM pg_cursors WHERE name = '{name}'\0"),
+            _ => return false,
+        };
+        let answer = self.session.run(&frame(b'Q', &[question.as_bytes()]), &[]);
+        answer.iter().any(|(tag, _)| *tag == b'D')
     }
 
     /// Whether the statement that has just been run reads one of Postgres's own
