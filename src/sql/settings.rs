@@ -225,7 +225,9 @@ pub(super) const NOT_OWN: &str = "pgveil_";
 
 /// Wraps the name of a setting, a parameter or a cast of one, in a call that
 /// starts at that byte of canonical text, so that it is not the proxy's own
-/// whatever the parameter says. Names of settings fold case (guc.c).
+/// whatever the parameter says. Names of settings fold case, of ASCII alone (guc.c);
+/// a text does so in the collation C. Without the cast the parameter's type would
+/// choose the function: `lower` of a range is its bound.
 pub(super) fn screen(text: &str, call: usize) -> Option<Edit> {
     let rest = text.get(call..)?;
     let name = rest.strip_prefix("pg_catalog.").unwrap_or(rest);
@@ -237,7 +239,10 @@ pub(super) fn screen(text: &str, call: usize) -> Option<Edit> {
     (argument.starts_with('$') && argument.chars().all(plain)).then(|| Edit {
         start,
         end: start + end,
-        text: format!("pg_catalog.replace(pg_catalog.lower({argument}), '{OWN}', '{NOT_OWN}')"),
+        text: format!(
+            "pg_catalog.replace(pg_catalog.lower(CAST({argument} AS pg_catalog.text) \
+             COLLATE pg_catalog.\"C\"), '{OWN}', '{NOT_OWN}')"
+        ),
     })
 }
 

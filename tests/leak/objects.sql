@@ -33,3 +33,5 @@ ANALYZE;
 CREATE VIEW public.regions AS SELECT * FROM (VALUES ('EU', 1), ('US', 2)) v(region, n);
 CREATE FUNCTION public.region_text(public.regions) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.ssn_of(1)';
 CREATE CAST (public.regions AS text) WITH FUNCTION public.region_text(public.regions) AS ASSIGNMENT;
+-- A range over text, whose bound `lower` gives as it is.
+CREATE TYPE public.textrange AS RANGE (subtype = text);

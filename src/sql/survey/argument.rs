@@ -3,7 +3,6 @@
 use pg_raw_parse::{ConstValue, Node, nodes};
 
 use super::Argument;
-use super::walk::part;
 use crate::sql::settings;
 
 /// What the first argument of a call is, as far as it decides about the call.
@@ -54,32 +53,59 @@ fn is_parameter(node: Node<'_>) -> bool {
     }
 }
 
-/// `pg_catalog.replace(pg_catalog.lower(…), own, screened)`, to the letter.
+/// What [`settings::screen`] writes, to the letter:
+/// `pg_catalog.replace(pg_catalog.lower(CAST(… AS pg_catalog.text) COLLATE pg_catalog."C"), own, screened)`.
 fn is_screened(node: Node<'_>) -> bool {
-    let called = |node: Node<'_>, expected: &str| match node {
-        Node::FuncCall(call) => {
-            let mut name = call.funcname().iter().map(part);
-            let is = |found: Option<Result<String, super::Unknown>>, expected: &str| {
-                found.and_then(Result::ok).as_deref() == Some(expected)
-            };
-            is(name.next(), "pg_catalog") && is(name.next(), expected) && name.next().is_none()
-        }
-        _ => false,
-    };
-    let Node::FuncCall(call) = node else {
+    let Some([inner, from, to]) = arguments(node, "replace") else {
         return false;
     };
-    let mut arguments = call.args().iter();
-    let (Some(inner), Some(from), Some(to), None) = (
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-        arguments.next(),
-    ) else {
+    let Some([folded]) = arguments(inner, "lower") else {
         return false;
     };
-    called(node, "replace")
-        && called(inner, "lower")
+    is_text(folded)
         && constant(from) == Some(settings::OWN)
         && constant(to) == Some(settings::NOT_OWN)
+}
+
+/// The arguments of a call of that function of Postgres's own, if it is one and has
+/// that many.
+fn arguments<'a, const N: usize>(node: Node<'a>, function: &str) -> Option<[Node<'a>; N]> {
+    let Node::FuncCall(call) = node else {
+        return None;
+    };
+    if !is_builtin(call.funcname().iter().map(word), function) {
+        return None;
+    }
+    let all: Vec<Node<'a>> = call.args().iter().collect();
+    all.try_into().ok()
+}
+
+/// `CAST(… AS pg_catalog.text) COLLATE pg_catalog."C"`: a text, whatever is cast.
+fn is_text(node: Node<'_>) -> bool {
+    let Node::CollateClause(collated) = node else {
+        return false;
+    };
+    let Node::TypeCast(cast) = collated.arg() else {
+        return false;
+    };
+    let is_text = |of: &nodes::TypeName| {
+        is_builtin(of.names().iter().map(|name| name.sval()), "text")
+            && of.array_bounds().is_empty()
+            && of.typmods().is_empty()
+            && !of.setof
+            && !of.pct_type
+    };
+    is_builtin(collated.collname().iter().map(word), "C") && cast.type_name().is_some_and(is_text)
+}
+
+fn word(node: Node<'_>) -> Option<&str> {
+    match node {
+        Node::String(text) => text.sval(),
+        _ => None,
+    }
+}
+
+/// Whether a name is that one in `pg_catalog`.
+fn is_builtin<'a>(parts: impl Iterator<Item = Option<&'a str>>, expected: &'a str) -> bool {
+    parts.eq([Some("pg_catalog"), Some(expected)])
 }
