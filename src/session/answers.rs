@@ -5,6 +5,7 @@
 //! as runs of bytes out of the one buffer. Invariant: each answer is tied to the
 //! front of the [`super::pipeline::Pipeline`]; one that cannot be ends the session.
 
+mod abridge;
 mod origins;
 mod record;
 mod rows;
@@ -21,6 +22,7 @@ use crate::audit::Event;
 use crate::error::Severity;
 use crate::upstream::frame::backend::{self, tag};
 use crate::upstream::frame::{HEADER, Scanner, Step, Tags};
+use abridge::Abridging;
 use rows::ROWS;
 use settle::settle;
 
@@ -31,8 +33,9 @@ const UNSEEN: Tags = Tags::of(&[
     tag::COPY_DONE,
     tag::PARAMETER_DESCRIPTION,
 ]);
-/// The longest message that is looked into: an error can quote a long value.
-const LOOKED_INTO: usize = 64 << 20;
+/// The longest message that is looked into and not abridged: a search_path is as long
+/// as a statement, 1,664 columns are described in some 140 kB.
+const LOOKED_INTO: usize = 16 << 20;
 /// A run this long is written as it is, without a copy.
 const LARGE: usize = 16 << 10;
 /// The read buffer at first, and as far as it grows for what passes unseen.
@@ -133,10 +136,23 @@ impl Session {
         let mut scanner = Scanner::new(UNSEEN.complement(), LOOKED_INTO).counting(ROWS);
         let mut buffer = BytesMut::new();
         let mut size = BUFFER.0;
+        let mut abridging: Option<Abridging> = None;
         loop {
             let more = loop {
+                if let Some(long) = &mut abridging {
+                    if !long.read(&mut buffer) {
+                        break 1;
+                    }
+                    if let Some((tag, frame)) = abridging.take().map(Abridging::finish) {
+                        self.answer(tag, &frame, answers).await?;
+                    }
+                }
                 if scanner.at_boundary() {
                     self.turn_of_ours(answers)?;
+                    abridging = Abridging::begin(&mut buffer);
+                    if abridging.is_some() {
+                        continue;
+                    }
                 }
                 let open = scanner.passing();
                 match scanner.next(&buffer).map_err(|_| End::garbled())? {

@@ -1,4 +1,5 @@
-//! Values as large as Postgres takes, up and down, in constant memory.
+//! Values as large as Postgres takes, up and down and quoted by errors, in constant
+//! memory.
 //!
 //! `PGVEIL_TEST_HUGE=1000000000 cargo test --test wire huge` makes them that large;
 //! Postgres takes some four times as much for each.
@@ -7,8 +8,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 
-use super::support::client::frame;
-use super::{proxy, server};
+use super::support::client::{By, frame, refusal};
+use super::{BOTH, proxy, server, short};
 
 /// What the proxy may take for it, in MiB: far less than the value, and no more
 /// whatever its size.
@@ -58,12 +59,46 @@ fn sent(stream: &mut TcpStream, tag: u8, head: &[u8], len: usize, tail: &[u8]) {
     stream.write_all(tail).unwrap();
 }
 
+/// An error quotes the value; so does a notice.
+#[test]
+fn an_error_of_any_length_is_cut_and_not_held() {
+    let size = size();
+    let proxy = proxy();
+    let mut clerk = proxy.client("clerk");
+    clerk.run("SELECT 1", By::Extended);
+    let before = peak(proxy.pid());
+    for by in BOTH {
+        for (quoted, kept) in [("x", 8192), ("€", 8190)] {
+            let length = size / quoted.len();
+            let raises = format!("SELECT repeat('{quoted}', {length})::integer");
+            let answer = clerk.run(&raises, by);
+            assert_eq!(refusal(&answer).as_deref(), Some("22P02"), "{by:?}");
+            let (_, error) = answer.iter().find(|(tag, _)| *tag == b'E').unwrap();
+            let text = std::str::from_utf8(error).unwrap();
+            let said = text.split('\0').find_map(|field| field.strip_prefix('M'));
+            let said = said.unwrap().strip_suffix(" [...]").unwrap();
+            let begins = format!("invalid input syntax for type integer: \"{quoted}{quoted}");
+            assert!(said.starts_with(&begins), "{}", &said[..100]);
+            assert!(
+                said.len() <= 8192 && said.len() > kept - 3,
+                "{}",
+                said.len()
+            );
+            assert!(error.len() < 9000, "{}", error.len());
+        }
+        assert_eq!(short(&clerk.run("SELECT 1", By::Simple)), "T D SELECT 1 Z");
+    }
+    let after = peak(proxy.pid());
+    println!("{size} bytes: {before} MiB before, {after} after");
+    assert!(after - before < GROWTH, "grew from {before} to {after} MiB");
+}
+
 #[test]
 fn a_value_passes_up_and_down_in_constant_memory() {
     let size = size();
     let proxy = proxy();
     let mut clerk = proxy.client("clerk");
-    clerk.run("SELECT 1", super::By::Extended);
+    clerk.run("SELECT 1", By::Extended);
     let mut stream = clerk.into_stream();
     let before = peak(proxy.pid());
 
