@@ -17,18 +17,14 @@ pub(super) fn normalized(canonical: &str) -> Arc<str> {
     let mut next = highest_parameter(canonical) + 1;
     let mut out = String::with_capacity(canonical.len());
     let mut rest = canonical;
-    // The printer leaves a setting's value without quotes where it can.
-    let (setting, mut valued) = (settable(canonical), false);
+    let mut value = Value::of(canonical);
     while let Some(token) = Token::first(rest) {
         let (text, after) = rest.split_at_checked(token.len).unwrap_or((rest, ""));
         let kind = match token.kind {
-            Kind::Name if valued && text != "DEFAULT" => Kind::Text,
+            Kind::Name if value.follows(text) => Kind::Text,
             kind => kind,
         };
-        valued |= setting && text == "TO";
         match kind {
-            // A type's modifiers are part of its name, not values.
-            Kind::Number if modifies_type(&out) => out.push_str(text),
             Kind::Number | Kind::Text => {
                 out.push('$');
                 out.push_str(&next.to_string());
@@ -50,10 +46,44 @@ pub(super) fn normalized(canonical: &str) -> Arc<str> {
     out.into()
 }
 
-/// Whether a statement gives a setting a value that is no name: those of search_path
-/// are schemas'.
-fn settable(canonical: &str) -> bool {
-    canonical.starts_with("SET ") && !canonical.contains("search_path")
+/// Where a setting's value stands, which the printer leaves without quotes where it
+/// can: behind `SET [LOCAL] name TO`, of SET itself or of what is made or altered.
+/// That of search_path is schemas' names.
+enum Value {
+    /// In no such statement
+    No,
+    /// Not yet behind SET
+    Before,
+    /// Behind SET, and whether what is set is something else than search_path
+    Named(bool),
+    /// Here
+    Here,
+}
+
+impl Value {
+    fn of(canonical: &str) -> Self {
+        let starts = ["SET ", "ALTER ", "CREATE "];
+        match starts.iter().any(|word| canonical.starts_with(word)) {
+            true => Self::Before,
+            false => Self::No,
+        }
+    }
+
+    /// Whether a name that comes next belongs to a value.
+    fn follows(&mut self, name: &str) -> bool {
+        *self = match (&self, name) {
+            (Self::Here, "DEFAULT") => return false,
+            (Self::Here, _) => return true,
+            (Self::No, _) => Self::No,
+            (_, "SET") => Self::Named(false),
+            (Self::Before, _) => Self::Before,
+            (Self::Named(true), "TO") => Self::Here,
+            (Self::Named(false), "TO") => Self::Before,
+            (Self::Named(other), "LOCAL" | "search_path") => Self::Named(*other),
+            (Self::Named(_), _) => Self::Named(true),
+        };
+        false
+    }
 }
 
 /// Equal for normalized statements that are equal.
@@ -175,31 +205,6 @@ fn highest_parameter(text: &str) -> u32 {
     highest
 }
 
-/// Whether what comes next, a number, stands in the brackets of a type.
-fn modifies_type(before: &str) -> bool {
-    const TYPES: &[&str] = &[
-        "bit",
-        "bpchar",
-        "char",
-        "interval",
-        "numeric",
-        "time",
-        "timestamp",
-        "timestamptz",
-        "timetz",
-        "varbit",
-        "varchar",
-        "varying",
-    ];
-    let list = before.trim_end_matches(|c: char| c.is_ascii_digit() || matches!(c, ',' | ' '));
-    list.strip_suffix('(').is_some_and(|before| {
-        let start = before.rfind(|c| !is_word(c)).map_or(0, |at| at + 1);
-        before
-            .get(start..)
-            .is_some_and(|name| TYPES.contains(&name))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,8 +231,9 @@ mod tests {
         check("SELECT $2, 7 LIMIT 10", "SELECT $2, $3 LIMIT $4");
         check(
             "SELECT -1::numeric(10, 2), a[1]",
-            "SELECT -$1::numeric(10, 2), a[$2]",
+            "SELECT -$1::numeric($2, $3), a[$4]",
         );
+        check("SELECT timestamptz(4), 5", "SELECT timestamptz($1), $2");
         check("SELECT 'unended", "SELECT $1");
         check("SELECT 'ä', ß, 5", "SELECT $1, ß, $2");
     }
@@ -244,6 +250,17 @@ mod tests {
             "SET LOCAL datestyle TO $1, $2",
         );
         check("SET timezone TO DEFAULT", "SET timezone TO DEFAULT");
+        check(
+            "SET datestyle TO iso, 'search_path'",
+            "SET datestyle TO $1, $2",
+        );
+        check("SET a.search_path TO x", "SET a.search_path TO $1");
+        check("SET LOCAL search_path TO a", "SET LOCAL search_path TO a");
+        check(
+            "ALTER ROLE r SET application_name TO me",
+            "ALTER ROLE r SET application_name TO $1",
+        );
+        check("ALTER TABLE t RENAME TO u", "ALTER TABLE t RENAME TO u");
         check("SET search_path TO a, \"b\"", "SET search_path TO a, \"b\"");
         check("DO $$x$$", "DO $1");
         check("DO LANGUAGE l $q$a $$ b$q$ c", "DO LANGUAGE l $1 c");
