@@ -847,8 +847,23 @@ async fn what_masks_show() {
         step: step.parse().unwrap(),
         nearest: true,
     };
+    let plain = case("numeric", TypeClass::Numeric, &[]);
+    for (raw, shown) in [
+        ("10000", "10000"),
+        ("10000.12345", "10000"),
+        ("-12345.600", "-10000"),
+        ("0.00", "0"),
+        ("'NaN'", "NaN"),
+    ] {
+        let step = Mask::Number {
+            step: "10000".parse().unwrap(),
+            nearest: false,
+        };
+        assert_eq!(show(&plain, &step, raw).await, shown, "{raw}");
+    }
     let small = case("int2", TypeClass::Int2, &[]);
     let real = case("float8", TypeClass::Float8, &[]);
+    let single = case("float4", TypeClass::Float4, &[]);
     let rounded: &[(&Case, &str, &str, &str)] = &[
         (&money, "10000", "57345.67", "60000.00"),
         (&money, "10000", "-54999.99", "-50000.00"),
@@ -861,6 +876,12 @@ async fn what_masks_show() {
         (&real, "0.5", "0.3", "0.5"),
         (&real, "1000", "-1501", "-2000"),
         (&real, "1000", "499", "0"),
+        (&real, "1000", "(-499)", "0"),
+        (&real, "1000", "(-3)", "0"),
+        (&single, "0.5", "(-0.2)", "0"),
+        (&plain, "10000", "10000.00000", "10000"),
+        (&plain, "10000", "5000.5", "10000"),
+        (&plain, "0.5", "0.300", "0.5"),
     ];
     for (case, step, raw, shown) in rounded {
         assert_eq!(

@@ -122,8 +122,18 @@ fn away(
     )
 }
 
-/// An infinity becomes NaN, which is larger than any number; neither raises.
+/// An infinity becomes NaN, which is larger than any number; neither raises. A
+/// difference has the scale of the raw value, so that without a scale of the column's
+/// own it is trimmed.
 fn numeric(reference: &str, column: &Column, step: &Step, nearest: bool) -> String {
+    let multiple = multiple(reference, column, step, nearest);
+    match precision_and_scale(column.typmod) {
+        Some(_) => multiple,
+        None => format!("pg_catalog.trim_scale({multiple})"),
+    }
+}
+
+fn multiple(reference: &str, column: &Column, step: &Step, nearest: bool) -> String {
     let size = constant(&step.0, "numeric");
     let cut = cut(reference, &size);
     if !nearest {
@@ -159,16 +169,21 @@ fn float(reference: &str, step: &Step, nearest: bool, type_name: &str) -> String
     let size = constant(&step.0, "float8");
     let large = constant(&format!("{step}e16"), "float8");
     let zero = constant("0", "float8");
-    let (rounds, small) = match nearest {
-        true => ("round", constant(&format!("{step}e-1"), "float8")),
-        false => ("trunc", size.clone()),
+    // A zero has the sign of what it was rounded from, until something is added.
+    let (rounds, small, unsigned) = match nearest {
+        true => (
+            "round",
+            constant(&format!("{step}e-1"), "float8"),
+            format!(" OPERATOR(pg_catalog.+) {zero}"),
+        ),
+        false => ("trunc", size.clone(), String::new()),
     };
     format!(
         "CAST(CASE WHEN {reference} IS NULL THEN NULL \
          WHEN {magnitude} OPERATOR(pg_catalog.>=) {large} THEN {raw} \
          WHEN {magnitude} OPERATOR(pg_catalog.<) {small} THEN {zero} \
          ELSE pg_catalog.{rounds}({raw} OPERATOR(pg_catalog./) {size}) \
-         OPERATOR(pg_catalog.*) {size} END AS pg_catalog.{type_name})"
+         OPERATOR(pg_catalog.*) {size}{unsigned} END AS pg_catalog.{type_name})"
     )
 }
 
