@@ -18,6 +18,7 @@ mod extended;
 mod incoming;
 mod names;
 mod pipeline;
+mod planning;
 mod requests;
 mod settings;
 mod simple;
@@ -37,6 +38,7 @@ use tokio::sync::{Notify, watch};
 pub use authority::{Authority, Decided, Governed, Sight, Standing};
 pub use cancel::Cancels;
 pub use dataset::Dataset;
+pub use planning::{Planning, STACK};
 pub use tag::Tag;
 
 use crate::audit::Log;
@@ -56,6 +58,8 @@ pub struct Shared {
     pub log: Log,
     /// The cancel keys
     pub cancels: Cancels,
+    /// How much text may be planned at a time
+    pub planning: Planning,
 }
 
 /// Who is at the other end: authenticated, AuthenticationOk sent.

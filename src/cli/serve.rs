@@ -17,11 +17,8 @@ use tracing_subscriber::EnvFilter;
 
 use crate::config::{self, Config, LogFormat};
 
+use crate::session::STACK;
 pub(crate) use proxy::{Running, start};
-
-/// Threads are given this much stack: statements are planned on them, and a
-/// deeply nested one is walked recursively. Only what is used is ever resident.
-pub(crate) const STACK: usize = 64 << 20;
 
 /// Serve the datasets of a configuration file.
 #[derive(Debug, clap::Args)]

@@ -170,8 +170,8 @@ where
             .statement(name, None)
             .ok_or_else(|| Refused::from(no_statement(name)))?;
         self.sure_of(&prepared.step.effect).await?;
-        self.inner(&prepared)?;
-        let (step, types) = match (self.fresh(&prepared)?, &prepared.types) {
+        self.inner(&prepared).await?;
+        let (step, types) = match (self.fresh(&prepared).await?, &prepared.types) {
             (Fresh::Same, _) => return Ok(prepared),
             (Fresh::Differs(_), None) => return Err(Refused::from(prepare_again()).into()),
             (Fresh::Differs(step), Some(types)) => (step, types.clone()),
@@ -216,7 +216,7 @@ where
                 let portal = self
                     .portal(&name, None)
                     .ok_or_else(|| Refused::from(no_portal(&name)))?;
-                self.unchanged(&portal.prepared)?;
+                self.unchanged(&portal.prepared).await?;
                 let mut run = self.describing(&portal.prepared);
                 run.assumed.push(Assumed::Portal(name, portal));
                 run
@@ -247,12 +247,12 @@ where
             .ok_or_else(|| Refused::from(no_portal(&name)))?;
         self.sure_of(&portal.prepared.step.effect).await?;
         self.gate().await?;
-        self.unchanged(&portal.prepared)?;
+        self.unchanged(&portal.prepared).await?;
         let mut messages = Messages::default();
         if !portal.prepared.described.load(Ordering::Relaxed) {
             self.put_describe(&mut messages, &name, &portal)?;
         }
-        let mut run = self.run_of(&portal.prepared.step, None)?;
+        let mut run = self.run_of(&portal.prepared.step, None).await?;
         // A FETCH counts with the cursor that it fetches from.
         run.portal.get_or_insert_with(|| portal.clone());
         run.assumed.push(Assumed::Portal(name, portal));
@@ -342,40 +342,40 @@ where
     }
 
     /// Whether a statement would still be sent as it was.
-    fn fresh(&self, prepared: &Prepared) -> Result<Fresh, Refused> {
+    async fn fresh(&mut self, prepared: &Prepared) -> Result<Fresh, Stop> {
         let scope = self.session.pipeline().path().effective();
         let now = self.sight.basis(&scope);
-        let mut basis = prepared
-            .basis
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if *basis == now {
+        let basis = || {
+            let held = prepared.basis.lock();
+            held.unwrap_or_else(PoisonError::into_inner)
+        };
+        if *basis() == now {
             return Ok(Fresh::Same);
         }
         let types = prepared.types.as_deref().unwrap_or_default();
-        let steps = self.plan(&prepared.step.source, types, &scope)?;
+        let steps = self.plan(&prepared.step.source, types, &scope).await??;
         let Ok([step]) = <[Step; 1]>::try_from(steps) else {
-            return Err(several().into());
+            return Err(Refused::from(several()).into());
         };
         if step.decided.plan.text() == prepared.step.decided.plan.text() {
-            *basis = now;
+            *basis() = now;
             return Ok(Fresh::Same);
         }
         Ok(Fresh::Differs(Box::new(step)))
     }
 
     /// Refuses what would no longer be sent as it was and cannot be sent anew.
-    pub(super) fn unchanged(&self, prepared: &Prepared) -> Result<(), Refused> {
-        match self.fresh(prepared)? {
+    pub(super) async fn unchanged(&mut self, prepared: &Prepared) -> Result<(), Stop> {
+        match self.fresh(prepared).await? {
             Fresh::Same => Ok(()),
-            Fresh::Differs(_) => Err(prepare_again().into()),
+            Fresh::Differs(_) => Err(Refused::from(prepare_again()).into()),
         }
     }
 
     /// What a statement executes by its name must still be allowed as well.
-    fn inner(&self, prepared: &Prepared) -> Result<(), Refused> {
+    async fn inner(&mut self, prepared: &Prepared) -> Result<(), Stop> {
         match self.executed_by(prepared) {
-            Some(inner) => self.unchanged(&inner),
+            Some(inner) => self.unchanged(&inner).await,
             None => Ok(()),
         }
     }

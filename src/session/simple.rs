@@ -59,9 +59,12 @@ where
         let mut comments = Vec::with_capacity(steps.len());
         for (at, step) in steps.iter().enumerate() {
             self.sure_of(&step.effect).await?;
-            let mut run = match self.run_of(step, names.as_ref()) {
+            let mut run = match self.run_of(step, names.as_ref()).await {
                 Ok(run) => run,
-                Err(refused) => return Err(Refused::one_of(steps, at, refused).into()),
+                Err(Stop::Refused(refused)) => {
+                    return Err(Refused::one_of(steps, at, refused).into());
+                }
+                Err(end) => return Err(end),
             };
             if let Some(names) = &mut names {
                 names.apply(&run.change);
@@ -79,7 +82,7 @@ where
 
     /// One execution of a step, with what it does to the names and takes them
     /// to mean.
-    pub(super) fn run_of(&self, step: &Step, names: Option<&Names>) -> Result<Run, Refused> {
+    pub(super) async fn run_of(&mut self, step: &Step, names: Option<&Names>) -> Result<Run, Stop> {
         let effect = step.effect.clone();
         let change = self.change_of(step);
         if !change.is_none() {
@@ -94,7 +97,7 @@ where
         run.heading = step.decided.plan.heading;
         run.lasting = lasts(&step.decided.plan);
         run.origins = step.decided.plan.origins.clone();
-        self.assume(&mut run, names)?;
+        self.assume(&mut run, names).await?;
         Ok(run)
     }
 
@@ -125,21 +128,23 @@ where
     }
 
     /// What EXECUTE and FETCH stand for: it must still be allowed as it is.
-    fn assume(&self, run: &mut Run, names: Option<&Names>) -> Result<(), Refused> {
+    async fn assume(&mut self, run: &mut Run, names: Option<&Names>) -> Result<(), Stop> {
         match &run.effect {
             Effect::Execute(name) => {
                 let prepared = self
                     .statement(name, names)
-                    .ok_or_else(|| no_statement(name))?;
-                self.unchanged(&prepared)?;
+                    .ok_or_else(|| Refused::from(no_statement(name)))?;
+                self.unchanged(&prepared).await?;
                 run.statement = standing_for(&run.statement, &prepared);
                 run.lasting |= lasts(&prepared.step.decided.plan);
                 run.origins = prepared.step.decided.plan.origins.clone();
                 run.assumed.push(Assumed::Statement(name.clone(), prepared));
             }
             Effect::Fetch(name) => {
-                let portal = self.portal(name, names).ok_or_else(|| no_portal(name))?;
-                self.unchanged(&portal.prepared)?;
+                let portal = self
+                    .portal(name, names)
+                    .ok_or_else(|| Refused::from(no_portal(name)))?;
+                self.unchanged(&portal.prepared).await?;
                 run.statement = standing_for(&run.statement, &portal.prepared);
                 run.portal = Some(portal.clone());
                 run.origins = portal.prepared.step.decided.plan.origins.clone();

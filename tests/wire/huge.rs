@@ -1,5 +1,5 @@
 //! Values as large as Postgres takes, up and down and quoted by errors, in constant
-//! memory.
+//! memory; and texts of statements, in bounded memory.
 //!
 //! `PGVEIL_TEST_HUGE=1000000000 cargo test --test wire huge` makes them that large;
 //! Postgres takes some four times as much for each.
@@ -7,9 +7,11 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 
-use super::support::client::{By, frame, refusal};
-use super::{BOTH, proxy, server, short};
+use super::support::client::{By, Client, frame, refusal};
+use super::support::proxy::{Proxy, Setup};
+use super::{BOTH, POLICY, proxy, server, short};
 
 /// What the proxy may take for it, in MiB: far less than the value, and no more
 /// whatever its size.
@@ -141,4 +143,38 @@ fn a_value_passes_up_and_down_in_constant_memory() {
         copied - before < GROWTH,
         "grew from {before} to {copied} MiB"
     );
+}
+
+/// Planning takes some hundred times the text, so not all of them plan at a time.
+#[test]
+fn long_texts_are_planned_in_bounded_memory() {
+    const AT_ONCE: usize = 8;
+    let setup = Setup {
+        more: "limits: { statement_size: 200kB }".into(),
+        ..Setup::default()
+    };
+    let proxy = Proxy::with(server(), "proxy", Path::new(POLICY), &setup);
+    let text = |number: usize| format!("VALUES ({number}){}", ",(1)".repeat(48_000));
+    let run = |client: &mut Client, number: usize, by: By| {
+        let answer = client.run(&text(number), by);
+        let told = answer
+            .iter()
+            .find(|(tag, _)| *tag == b'C')
+            .map(|(_, body)| &body[..]);
+        assert_eq!(told, Some(&b"SELECT 48001\0"[..]), "{:?}", refusal(&answer));
+    };
+    let mut clients: Vec<Client> = (0..AT_ONCE).map(|_| proxy.client("clerk")).collect();
+    let before = peak(proxy.pid());
+    run(&mut clients[0], 0, By::Simple);
+    let one = peak(proxy.pid()) - before;
+    std::thread::scope(|scope| {
+        for (number, client) in clients.iter_mut().enumerate() {
+            let by = BOTH[number % 2];
+            scope.spawn(move || run(client, number + 1, by));
+        }
+    });
+    let all = peak(proxy.pid()) - before;
+    println!("{one} MiB for one, {all} for {AT_ONCE}");
+    assert!(one > 10, "one takes {one} MiB");
+    assert!(all < 4 * one, "one takes {one} MiB, all take {all}");
 }

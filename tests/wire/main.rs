@@ -49,9 +49,10 @@ fn server() -> &'static Postgres {
     })
 }
 
+const POLICY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/policy");
+
 fn proxy() -> Proxy {
-    let policy = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/wire/policy"));
-    Proxy::start(server(), "proxy", policy)
+    Proxy::start(server(), "proxy", Path::new(POLICY))
 }
 
 /// The messages of an answer: tags, and what is said at the end of each statement.

@@ -22,7 +22,7 @@ use crate::config::{self, Config};
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
-use crate::session::{self, Caller, Cancels, Dataset, Governed, Shared};
+use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, Shared};
 use crate::stage::Stage;
 use crate::upstream::connect::{Secret, Target};
 
@@ -111,6 +111,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
             datasets,
             log: log.clone(),
             cancels: Cancels::default(),
+            planning: Planning::new(config.limits.statement_size),
         }),
         policy,
         directory: config.policies.clone(),

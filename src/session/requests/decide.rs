@@ -4,6 +4,7 @@
 //! answer that is not yet in is decided before it is.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -14,8 +15,9 @@ use super::deny::{Refused, no_grant};
 use crate::audit::Who;
 use crate::catalog::Oid;
 use crate::error::Tell;
-use crate::session::End;
 use crate::session::authority::{Decided, Sight};
+use crate::session::planning::{LONG, STACK, Turn};
+use crate::session::{End, Session};
 use crate::sql::{self, Denial, Effect, Reason, Scope};
 
 /// How often a session waits for a name that is not found, where the catalog has just
@@ -55,7 +57,7 @@ impl From<End> for Stop {
     }
 }
 
-impl<R, W> Requests<'_, R, W>
+impl<'a, R, W> Requests<'a, R, W>
 where
     R: AsyncRead + Unpin,
     W: AsyncWrite + Unpin,
@@ -70,7 +72,7 @@ where
         let asked = Instant::now();
         self.prepare().await?;
         let scope = self.session.pipeline().path().effective();
-        let (mut told, mut tries) = (self.plan(text, types, &scope), 0);
+        let (mut told, mut tries) = (self.plan(text, types, &scope).await?, 0);
         // A name may be newer than the catalog.
         while let Err(refused) = &told
             && tries == 0
@@ -93,7 +95,7 @@ where
             if self.sight.catalog.epoch == seen {
                 break;
             }
-            told = self.plan(text, types, &scope);
+            told = self.plan(text, types, &scope).await?;
         }
         Ok(told?)
     }
@@ -163,18 +165,46 @@ where
         Ok(())
     }
 
-    pub(in crate::session) fn plan(
-        &self,
+    /// Plans a text, once it is its turn.
+    pub(in crate::session) async fn plan(
+        &mut self,
         text: &Arc<str>,
         types: &[Oid],
         scope: &Scope,
-    ) -> Result<Vec<Step>, Refused> {
-        apart(text.len(), || self.planned(text, types, scope))
+    ) -> Result<Result<Vec<Step>, Refused>, End> {
+        let _turn = self.turn(text.len()).await?;
+        let planner = Planner {
+            session: self.session,
+            sight: &self.sight,
+        };
+        Ok(apart(text.len(), || planner.planned(text, types, scope)))
     }
 
+    /// Waits until a text of that length may be planned.
+    async fn turn(&mut self, length: usize) -> Result<Turn<'a>, End> {
+        let planning = &self.session.shared.planning;
+        if let Some(turn) = planning.now(length) {
+            return Ok(turn);
+        }
+        self.flush().await?;
+        tokio::select! {
+            biased;
+            turn = planning.turn(length) => Ok(turn),
+            Err(gone) = self.from.watch() => Err(gone),
+        }
+    }
+}
+
+/// What planning needs of a session, on whatever thread.
+struct Planner<'a> {
+    session: &'a Session,
+    sight: &'a Sight,
+}
+
+impl Planner<'_> {
     fn planned(&self, text: &Arc<str>, types: &[Oid], scope: &Scope) -> Result<Vec<Step>, Refused> {
         let authority = &self.session.shared.authority;
-        let whole = authority.decide(text, types, &self.sight, scope);
+        let whole = authority.decide(text, types, self.sight, scope);
         let one_by_one = match &whole {
             Ok(decided) => {
                 decided.len() > 1 && decided.iter().any(|it| carries_on(&it.plan.effect))
@@ -201,7 +231,7 @@ where
         let mut outcomes = Vec::with_capacity(sources.len());
         for source in sources {
             let scope = paths.effective();
-            match authority.decide(&source, types, &self.sight, &scope) {
+            match authority.decide(&source, types, self.sight, &scope) {
                 Ok(decided) => {
                     for decided in decided.iter() {
                         paths.apply(&decided.plan.effect, decided.plan.kind.as_bytes());
@@ -234,16 +264,30 @@ where
     }
 }
 
-/// A text this long can take a while to plan: other sessions' tasks are moved off
-/// the thread first.
-const LONG: usize = 8 << 10;
-
-fn apart<T>(length: usize, work: impl FnOnce() -> T) -> T {
+/// A text that can take a while has a thread of its own, so that other sessions'
+/// tasks go on. What it leaves to the allocator is the next one's, for the C library
+/// gives a new thread the memory of one that has ended.
+fn apart<T: Send>(length: usize, work: impl Fn() -> T + Sync) -> T {
     let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
     match flavor {
-        Ok(RuntimeFlavor::MultiThread) if length > LONG => tokio::task::block_in_place(work),
+        Ok(RuntimeFlavor::MultiThread) if length > LONG => {
+            tokio::task::block_in_place(|| on_a_thread(work))
+        }
         _ => work(),
     }
+}
+
+fn on_a_thread<T: Send>(work: impl Fn() -> T + Sync) -> T {
+    thread::scope(|scope| {
+        let own = thread::Builder::new().stack_size(STACK);
+        match own.spawn_scoped(scope, &work) {
+            Ok(running) => running
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            // Where there can be no more threads, here.
+            Err(_) => work(),
+        }
+    })
 }
 
 /// Whether a later statement of the same message may mean something else, or

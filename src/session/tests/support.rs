@@ -20,7 +20,9 @@ use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Action, Limits, Rights};
-use crate::session::{Authority, Caller, Cancels, Dataset, Decided, Shared, Sight, Standing, run};
+use crate::session::{
+    Authority, Caller, Cancels, Dataset, Decided, Planning, Shared, Sight, Standing, run,
+};
 use crate::sql::{Denial, Effect, Plan, Reason, Scope};
 use crate::stage::Stage;
 use crate::upstream::connect::Target;
@@ -276,6 +278,7 @@ impl Proxy {
             datasets: BTreeMap::from([("shop".into(), Arc::new(dataset))]),
             log: Log::open(&records).unwrap(),
             cancels: Cancels::default(),
+            planning: Planning::new(1 << 20),
         });
         let door = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = door.local_addr().unwrap();
