@@ -10,6 +10,7 @@ pub mod cache;
 mod canonical;
 mod ddl;
 mod depth;
+mod flat;
 mod functions;
 mod gate;
 mod keys;

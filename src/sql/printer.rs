@@ -19,7 +19,8 @@ use pg_raw_parse::transform::{self, Transform};
 use pg_raw_parse::walk::{Recurse, walk_manual};
 use pg_raw_parse::{Node, NodeMut, Owned, StmtList, deparse, make, nodes, parse};
 
-use super::canonical::is_query;
+use super::canonical::{is_query, query_of};
+use super::flat::flattened;
 
 /// Why a tree has no text.
 #[derive(Debug, thiserror::Error)]
@@ -41,17 +42,35 @@ pub(super) fn print(statement: &nodes::RawStmt) -> Result<(String, Owned<StmtLis
         Some(bracketed) => deparse(&*bracketed)?,
         None => deparse(statement)?,
     };
-    let text = printed.as_str().to_owned();
-    let tree = parse(&text)?.into_inner();
+    let printed = printed.as_str();
+    // A long sum in all its brackets is more than a parser takes, Postgres's included.
+    // Only the levels of queries have been counted: what else is as deep stays refused.
+    let counted = query_of(statement.stmt()).is_some();
+    let flat = match counted && printed.contains(MANY_BRACKETS) {
+        true => flattened(printed),
+        false => None,
+    };
+    if let Some(flat) = flat
+        && let Some(tree) = read_as(&flat, statement)?
+    {
+        return Ok((flat, tree));
+    }
+    let tree = read_as(printed, statement)?.ok_or(Unprintable::Unfaithful)?;
+    Ok((printed.to_owned(), tree))
+}
+
+/// The tree of a text, if that is the tree of the statement.
+fn read_as(text: &str, statement: &nodes::RawStmt) -> Result<Option<Owned<StmtList>>, Unprintable> {
+    let tree = parse(text)?.into_inner();
     let faithful = match (tree.iter().next(), tree.len()) {
         (Some(read), 1) => same(statement.stmt(), read.stmt()),
         _ => false,
     };
-    match faithful {
-        true => Ok((text, tree)),
-        false => Err(Unprintable::Unfaithful),
-    }
+    Ok(faithful.then_some(tree))
 }
+
+/// So many that a sum is worth being printed without.
+const MANY_BRACKETS: &str = "((((((((((((((((((((((((((((((((";
 
 /// The text of a statement that will go no further, and the tree of that.
 pub(super) fn print_unchecked(

@@ -94,7 +94,7 @@ pub(super) enum Unread {
 }
 
 /// Nested expressions sqlparser may enter before it gives up.
-const DEPTH: usize = 1000;
+const DEPTH: usize = 300;
 
 /// Reads one canonical statement.
 pub(super) fn read(text: Text<'_>, known: &Known) -> Result<Reading, Unread> {

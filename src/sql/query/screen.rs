@@ -16,7 +16,7 @@ use crate::sql::{Context, Denial, Reason, attributes, types};
 /// What one statement may hold: planning must not keep a thread from others.
 pub(super) fn bounded(surveyed: &Survey) -> Result<(), Denial> {
     let counts = [
-        ("relations", surveyed.relations.len(), 500),
+        ("relations", surveyed.relations.len(), 2_000),
         ("column references", surveyed.columns.len(), 20_000),
         ("calls", surveyed.functions.len(), 20_000),
         ("field selections", surveyed.fields.len(), 1_000),

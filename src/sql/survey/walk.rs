@@ -19,7 +19,7 @@ use crate::sql::depth::{Ground, TooDeep};
 use crate::sql::version::newer;
 
 /// Terms that one AND or OR may join.
-const TERMS: usize = 5000;
+const TERMS: usize = 20_000;
 
 /// Common table expressions in scope, innermost last.
 pub(super) struct Scope<'p> {
