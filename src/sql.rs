@@ -455,6 +455,7 @@ mod tests {
         ["create table t (a int check (", "not ", "true", ""],
         ["declare c cursor for select 1", "", "", "+1"],
         ["copy (select ", "(select ", "1", ")"],
+        ["create function f(a int default 1", "", "", "+1"],
     ];
 
     fn text([before, open, within, close]: &[&str; 4], count: usize) -> String {
@@ -498,7 +499,10 @@ mod tests {
                         planned,
                         Some("42P01" | "42883" | "42703" | "42704" | "42501")
                     );
-                    assert!(known || other, "{form:?} of {size}: {planned:?}");
+                    // And a statement that is not served, whatever it holds.
+                    let unserved = form[0].contains("function") && planned == Some("0A000");
+                    let known = known || other || unserved;
+                    assert!(known, "{form:?} of {size}: {planned:?}");
                 }
             }
             let sum = text(&["select 1", "", "", "+1"], 9_900);

@@ -10,7 +10,8 @@ use pg_raw_parse::{Node, Owned, StmtList, make, nodes, parse};
 
 use super::mistake::{locate, syntax};
 use super::printer::{self, Unprintable};
-use super::statement::Kind;
+use super::statement::{Kind, check_options, mixes_options};
+use super::survey::unknown;
 use super::{Bounds, Denial, Mistake, Reason, depth};
 
 /// In front of a schema's name (or alone, without one) where the client wrote
@@ -138,23 +139,27 @@ fn parsed(text: &str, size: usize) -> Result<pg_raw_parse::ParseResult, Denial> 
 }
 
 fn canonical(statement: &nodes::RawStmt, depth: usize) -> Result<Canonical, Denial> {
+    let node = statement.stmt();
+    // What is not served goes no further than its name: the printer is not asked about
+    // statements whose every form nobody has looked at.
+    if Kind::of(node).is_none() {
+        return Err(unserved(node));
+    }
+    if let Node::CopyStmt(copy) = node {
+        check_options(copy)?;
+    }
     // Nothing may go down the tree before its depth is known.
-    shallow(statement.stmt(), depth)?;
-    let only = says_only(statement.stmt())?;
-    let (text, tree) = match only {
-        true => print(&*mark_only(statement)?)?,
+    shallow(node, depth)?;
+    let mixed = matches!(node, Node::CopyStmt(copy) if mixes_options(copy));
+    let (text, tree) = match mixed || says_only(node)? {
+        true => print(&*marked(statement, mixed)?)?,
         false => print(statement)?,
     };
     Ok(Canonical { text, tree })
 }
 
 fn print(statement: &nodes::RawStmt) -> Result<(String, Owned<StmtList>), Denial> {
-    // What is not served is refused by its name, whatever it holds.
-    let printed = match Kind::of(statement.stmt()) {
-        Some(_) => printer::print(statement),
-        None => printer::print_unchecked(statement),
-    };
-    printed.map_err(|why| match why {
+    printer::print(statement).map_err(|why| match why {
         Unprintable::Grammar(error) => syntax(&error),
         Unprintable::TooDeep => Denial::too_deep(),
         Unprintable::Unfaithful => Denial::new(
@@ -243,11 +248,29 @@ pub(super) fn query_of(node: Node<'_>) -> Option<Node<'_>> {
     }
 }
 
-fn mark_only(statement: &nodes::RawStmt) -> Result<Owned<nodes::RawStmt>, Denial> {
+/// A statement of a kind that is not served, by its name, whatever it holds.
+pub(super) fn unserved(node: Node<'_>) -> Denial {
+    let name = unknown(node).to_string();
+    let mut denial = Denial::new(
+        Reason::Unsupported,
+        format!("statement `{name}` is not served"),
+    )
+    .hint("run it on the database itself, as an administrator");
+    denial.normalized = Some(name.into());
+    denial
+}
+
+/// A copy of the statement with marks for ONLY, and with words for the options of COPY
+/// that are in an older syntax.
+fn marked(statement: &nodes::RawStmt, options: bool) -> Result<Owned<nodes::RawStmt>, Denial> {
     let ctes = cte_names(statement.stmt())?;
     Ok(make::owned(|memory| {
         let mut copy = memory.make_unique(statement);
-        let mut marker = Marker { memory, ctes };
+        let mut marker = Marker {
+            memory,
+            ctes,
+            options,
+        };
         pg_raw_parse::transform::Transform::transform_raw_stmt(&mut marker, copy.as_mut());
         copy
     }))
@@ -256,6 +279,7 @@ fn mark_only(statement: &nodes::RawStmt) -> Result<Owned<nodes::RawStmt>, Denial
 struct Marker<'mem> {
     memory: make::MemoryToken<'mem>,
     ctes: Vec<String>,
+    options: bool,
 }
 
 /// The names of common table expressions anywhere in a statement.
@@ -282,6 +306,15 @@ impl<'mem> pg_raw_parse::transform::Transform<'mem> for Marker<'mem> {
             let marked = format!("{ONLY_MARK}{}", node.schemaname().unwrap_or_default());
             node.set_schemaname(Some(self.memory.copy_string(&marked)));
             node.set_inh(true);
+        }
+    }
+
+    fn transform_def_elem<'mutref>(&mut self, mut node: nodes::DefElemMut<'mem, 'mutref>) {
+        if self.options && matches!(node.arg(), Node::Boolean(value) if value.boolval) {
+            let mut word = self.memory.make_node::<nodes::String>();
+            word.as_mut()
+                .set_sval(Some(self.memory.copy_string("true")));
+            node.set_arg(word.uncast());
         }
     }
 }

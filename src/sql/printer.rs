@@ -72,15 +72,6 @@ fn read_as(text: &str, statement: &nodes::RawStmt) -> Result<Option<Owned<StmtLi
 /// So many that a sum is worth being printed without.
 const MANY_BRACKETS: &str = "((((((((((((((((((((((((((((((((";
 
-/// The text of a statement that will go no further, and the tree of that.
-pub(super) fn print_unchecked(
-    statement: &nodes::RawStmt,
-) -> Result<(String, Owned<StmtList>), Unprintable> {
-    let text = deparse(statement)?.as_str().to_owned();
-    let tree = parse(&text)?.into_inner();
-    Ok((text, tree))
-}
-
 /// The text of a query that is part of a tree which has been read from its text.
 pub(super) fn text(query: Node<'_>) -> Result<String, Unprintable> {
     let printed = match wants_brackets(query) {

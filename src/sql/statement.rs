@@ -5,6 +5,7 @@
 mod copy;
 mod execute;
 mod kind;
+mod options;
 mod written;
 
 use std::sync::Arc;
@@ -17,10 +18,10 @@ use super::canonical::{self, Canonical};
 use super::normalize::{fingerprint, normalized};
 use super::query::{Governed, govern};
 use super::step::{Step, unless, wrong};
-use super::survey::unknown;
 use super::{Context, Denial, Effect, Plan, Reason, actions, ddl, referee, session, temporary};
 
 pub(super) use kind::Kind;
+pub(super) use options::{check as check_options, mixed as mixes_options};
 
 /// Decides one statement.
 pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
@@ -31,11 +32,7 @@ pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Pla
         Some(kind) => {
             by_kind(kind, canonical, context).and_then(|plan| refereed(plan, kind, context))
         }
-        None => Err(Denial::new(
-            Reason::Unsupported,
-            format!("statement `{}` is not served", unknown(node)),
-        )
-        .hint("run it on the database itself, as an administrator")),
+        None => Err(canonical::unserved(node)),
     };
     match decided {
         Ok(plan) => Ok(Plan {
