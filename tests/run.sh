@@ -11,6 +11,8 @@
 #   cargo deny check advisories             needs the advisory database
 #   sh benches/side-by-side/run.sh          beside a direct connection
 #   sh tests/fuzz/run.sh 3600               the fuzz targets for an hour, optimized
+#   PGVEIL_LEAK_COUNT=500000 PGVEIL_LEAK_SEED=2 cargo test --test noninterference
+#                                           other statements to tell databases apart by
 set -eu
 cd "$(dirname "$0")/.."
 

@@ -131,3 +131,34 @@ CREATE FUNCTION archive.ascii(integer, integer) RETURNS text LANGUAGE sql STABLE
 CREATE TABLE public.vans (id integer, recipient text);
 CREATE VIEW public.rides AS SELECT p.id, v.recipient FROM public.parcels p JOIN public.vans v ON v.id = p.id;
 CREATE VIEW public.towns AS SELECT p.id, p.recipient FROM public.parcels p JOIN public.vans v ON v.id = p.id;
+-- A column for every kind of mask, of every type that it serves.
+CREATE TABLE public.people (
+    id integer PRIMARY KEY,
+    region text,
+    level integer,
+    label text,
+    score integer,
+    code varchar(12),
+    mail text COLLATE "C",
+    account text,
+    serial bigint,
+    born date,
+    seen timestamptz,
+    income numeric(12, 2),
+    height double precision,
+    visits bigint,
+    address inet,
+    block cidr,
+    prose text,
+    report jsonb,
+    draft json,
+    nick varchar(20),
+    amount integer,
+    words text[],
+    blob bytea,
+    reach int4range,
+    token uuid,
+    active boolean,
+    pin text,
+    secret text
+);

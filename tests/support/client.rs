@@ -49,7 +49,7 @@ impl Client {
         let stream = TcpStream::connect(address).expect("the proxy listens");
         stream.set_nodelay(true).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(60)))
+            .set_read_timeout(Some(Duration::from_secs(180)))
             .unwrap();
         let mut client = Self {
             stream: BufReader::with_capacity(1 << 16, stream),

@@ -11,6 +11,7 @@
 
 pub mod client;
 pub mod corpus;
+pub mod differing;
 pub mod forwarder;
 pub mod generate;
 pub mod planner;

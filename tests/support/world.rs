@@ -1,8 +1,9 @@
 //! Databases that a caller must not be able to tell apart, each behind a proxy.
 //!
 //! All hold the schema of tests/rewrite and objects to attack with, and the rows
-//! of tests/leak/rows.sql in a variant: `b` has other raw values than `a` with
-//! the same image for the analyst and the clerk, `c` for the trainer.
+//! of tests/leak/rows.sql and people.sql in a variant: `b` has other raw values than
+//! `a` with the same image for the analyst, the clerk, the modeller and the surveyor,
+//! `c` other hidden rows for the trainer and the steward.
 
 use std::path::Path;
 
@@ -15,6 +16,24 @@ const SCHEMA: &str = include_str!("../rewrite/schema.sql");
 const OBJECTS: &str = include_str!("../leak/objects.sql");
 const NAMED: &str = include_str!("../leak/named.sql");
 const ROWS: &str = include_str!("../leak/rows.sql");
+const PEOPLE: &str = include_str!("../leak/people.sql");
+
+/// What would have one database answer otherwise from one moment to the next.
+const SETTINGS: [&str; 3] = [
+    "timezone = 'UTC'",
+    // Statistics choose plans, and so the order of rows.
+    "autovacuum = off",
+    // Workers race: whichever is first to raise an error has it told.
+    "max_parallel_workers_per_gather = 0",
+];
+
+/// What decides on plans, and so on the order of rows that nobody asked an order of.
+const SIZES: &str = "
+    SELECT oid::regclass, pg_relation_size(oid) FROM pg_class
+    WHERE relkind IN ('r', 'i', 'm') AND relnamespace IN ('public'::regnamespace, 'archive'::regnamespace)
+    ORDER BY oid::regclass::text;
+    SELECT attname, avg_width, null_frac, n_distinct FROM pg_stats
+    WHERE schemaname = 'public' ORDER BY tablename, attname";
 
 /// A database and its proxy.
 pub struct World {
@@ -26,14 +45,14 @@ pub struct World {
 impl World {
     fn new(variant: &str) -> Self {
         let postgres = Postgres::with(Options {
-            // Statistics would choose other plans, and so another order of rows.
-            settings: vec!["autovacuum = off".into(), "timezone = 'UTC'".into()],
+            settings: SETTINGS.map(str::to_owned).into(),
             ..Options::default()
         });
         postgres.psql(SCHEMA);
         postgres.psql(OBJECTS);
         postgres.psql(NAMED);
         postgres.psql(&ROWS.replace("VARIANT", variant));
+        postgres.psql(&PEOPLE.replace("VARIANT", variant));
         let proxy = Proxy::start(&postgres, "proxy", &Path::new(REWRITE).join("policy"));
         Self { postgres, proxy }
     }
@@ -50,7 +69,7 @@ pub struct Worlds {
 impl Worlds {
     /// Starts them all.
     pub fn start() -> Self {
-        std::thread::scope(|scope| {
+        let all = std::thread::scope(|scope| {
             let b = scope.spawn(|| World::new("b"));
             let c = scope.spawn(|| World::new("c"));
             Self {
@@ -58,7 +77,10 @@ impl Worlds {
                 b: b.join().unwrap(),
                 c: c.join().unwrap(),
             }
-        })
+        });
+        let [a, b, c] = [&all.a, &all.b, &all.c].map(|world| world.postgres.psql(SIZES));
+        assert!(a == b && a == c, "of unequal size:\n{a}\n{b}\n{c}");
+        all
     }
 
     /// Has the administrators run a statement on each, past the proxy.
@@ -71,7 +93,9 @@ impl Worlds {
     /// Two sessions that the caller must not be able to tell apart.
     pub fn pair(&self, caller: &str) -> Pair {
         let other = match caller {
-            "trainer" | "visitor" | "speller" | "seller" | "keeper" | "shelver" => &self.c,
+            "trainer" | "visitor" | "speller" | "seller" | "keeper" | "shelver" | "steward" => {
+                &self.c
+            }
             _ => &self.b,
         };
         let pair = Pair {

@@ -22,7 +22,7 @@ use pgveil::identity::Method;
 use pgveil::policy::{Policy, Rights};
 use pgveil::sql::{self, Context, Denial, Plan, Reason, Scope};
 
-#[path = "../../../support/generate.rs"]
+#[path = "../../../support/generate/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "shared with the tests")]
 mod generate;
 mod mutate;
