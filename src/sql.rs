@@ -11,6 +11,7 @@ mod canonical;
 mod ddl;
 mod depth;
 mod flat;
+pub mod fold;
 mod functions;
 mod gate;
 mod keys;

@@ -15,6 +15,7 @@ use crate::error::{SqlState, Tell, Told};
 use crate::identity::Principal;
 use crate::policy::{Action, Limits, Policy, Rights};
 use crate::sql::cache::{Cache, Key};
+use crate::sql::fold::{self, Template};
 use crate::sql::{self, Bounds, Context, Denial, Plan, Scope};
 
 /// What a principal may do at a moment, and until when that holds.
@@ -217,7 +218,20 @@ pub(crate) struct Basis {
 pub struct Governed {
     policy: watch::Receiver<Arc<Policy>>,
     plans: Cache<Arc<[Decided]>>,
+    /// By the shape of texts in place of a text
+    shapes: Cache<Shape>,
     bounds: Bounds,
+}
+
+/// What is known of texts that differ only in literals.
+#[derive(Clone)]
+enum Shape {
+    /// One has been planned.
+    Once,
+    /// Each is planned by itself.
+    Single,
+    /// All have one plan, but for the literals.
+    Shared(Arc<(Template, Arc<Statement>)>),
 }
 
 impl Governed {
@@ -227,8 +241,36 @@ impl Governed {
         Self {
             policy,
             bounds,
-            plans: Cache::new(cache_bytes),
+            plans: Cache::new(cache_bytes / 4 * 3),
+            shapes: Cache::new(cache_bytes / 4),
         }
+    }
+}
+
+impl Governed {
+    /// Remembers what a text's plan says of others of its shape: at their second, for
+    /// most come but once, and a template costs as much as a plan.
+    fn learn(
+        &self,
+        key: Key,
+        known: Option<Shape>,
+        text: &str,
+        decided: &Decided,
+        context: Context<'_>,
+    ) {
+        let (shape, bytes) = match known {
+            None => (Shape::Once, 0),
+            Some(Shape::Once) => match Template::of(text, &decided.plan, context) {
+                Some(template) => {
+                    let bytes = template.weight() + weight(std::slice::from_ref(decided));
+                    let shared = Arc::new((template, decided.statement.clone()));
+                    (Shape::Shared(shared), bytes)
+                }
+                None => (Shape::Single, 0),
+            },
+            Some(Shape::Single | Shape::Shared(_)) => return,
+        };
+        self.shapes.insert(key, shape, bytes);
     }
 }
 
@@ -298,6 +340,22 @@ impl Authority for Governed {
         if let Some(decided) = self.plans.get(&key) {
             return Ok(decided);
         }
+        let folded = fold::fold(text).map(|folded| {
+            let key = Key {
+                text: folded.shape.as_str().into(),
+                ..key.clone()
+            };
+            let known = self.shapes.get(&key);
+            (folded, key, known)
+        });
+        if let Some((folded, _, Some(Shape::Shared(shared)))) = &folded {
+            let (template, statement) = &**shared;
+            return Ok([Decided {
+                plan: Arc::new(template.fill(folded)),
+                statement: statement.clone(),
+            }]
+            .into());
+        }
         let context = Context {
             bounds: self.bounds,
             rights: &sight.standing.rights,
@@ -310,6 +368,9 @@ impl Authority for Governed {
             .map(Decided::from)
             .collect();
         self.plans.insert(key, decided.clone(), weight(&decided));
+        if let (Some((_, key, known)), [only]) = (folded, &*decided) {
+            self.learn(key, known, text, only, context);
+        }
         Ok(decided)
     }
 
