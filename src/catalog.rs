@@ -4,6 +4,7 @@
 //! (folded and truncated); types are printed with their schema, so that no text
 //! built from a snapshot depends on a `search_path`.
 
+mod indexes;
 mod keys;
 pub mod load;
 mod named;
@@ -11,6 +12,7 @@ mod named;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+pub use indexes::{Index, Indexes};
 pub use keys::{ForeignKey, ForeignKeys, OnChange};
 pub use named::{Operator, Runs, Type};
 
@@ -198,6 +200,8 @@ pub struct Catalog {
     pub relations: HashMap<Oid, Arc<Relation>>,
     /// By schema, then name.
     pub names: HashMap<Arc<str>, HashMap<Arc<str>, Oid>>,
+    /// Indexes
+    pub indexes: Indexes,
     /// Foreign keys
     pub keys: ForeignKeys,
     /// Sequences that belong to a relation's column, and the relation.

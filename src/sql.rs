@@ -19,6 +19,7 @@ mod mistake;
 pub(crate) mod names;
 mod normalize;
 mod operators;
+mod order;
 pub mod origins;
 mod printer;
 mod pushdown;

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::named::close;
 use super::{
-    Catalog, Column, ForeignKey, Function, Oid, OnChange, Operator, Relation, RelationKind, Runs,
-    SERVED, Type, TypeClass, Volatility,
+    Catalog, Column, ForeignKey, Function, Index, Oid, OnChange, Operator, Relation, RelationKind,
+    Runs, SERVED, Type, TypeClass, Volatility,
 };
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
@@ -96,6 +96,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let relations = inquiry.fetch(include_str!("load/relations.sql")).await?;
     let columns = inquiry.fetch(include_str!("load/columns.sql")).await?;
     let parents = inquiry.fetch(include_str!("load/parents.sql")).await?;
+    let indexes = inquiry.fetch(include_str!("load/indexes.sql")).await?;
     let keys = inquiry.fetch(include_str!("load/keys.sql")).await?;
     let sequences = inquiry.fetch(include_str!("load/sequences.sql")).await?;
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
@@ -134,6 +135,10 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
             catalog.insert(relation);
         }
     }
+    for row in indexes {
+        index(row, &mut catalog)?;
+    }
+    catalog.indexes.inherit(&catalog.relations);
     for row in keys {
         if let Some(key) = key(row, &catalog)? {
             catalog.keys.insert(key);
@@ -166,6 +171,24 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     }
     types_of(&mut catalog, types, runs, &mut texts)?;
     Ok(catalog)
+}
+
+/// An index of a relation that is in the catalog.
+fn index(row: Row, catalog: &mut Catalog) -> Result<(), Fault> {
+    let mut row = Cells::of(row);
+    let (of, numbers): (Oid, String) = (row.value("relation")?, row.text("keys")?);
+    let Some(relation) = catalog.relations.get(&of) else {
+        return Ok(());
+    };
+    let name = |number: &str| -> Result<_, Fault> {
+        let number: i16 = number.parse().map_err(|_| Fault::Cell("keys"))?;
+        let mut columns = relation.columns.iter();
+        let column = columns.find(|column| column.attnum == number);
+        Ok(column.map(|column| column.name.clone()))
+    };
+    let keys: Vec<_> = numbers.split(',').map(name).collect::<Result<_, _>>()?;
+    catalog.indexes.insert(of, Index { keys });
+    Ok(())
 }
 
 /// None between relations that are not in the catalog.

@@ -375,6 +375,7 @@ impl Plan {
             normalized,
             fingerprint,
             heading,
+            origins,
         } = self;
         *kind == other.kind
             && *action == other.action
@@ -383,6 +384,7 @@ impl Plan {
             && *normalized == other.normalized
             && *fingerprint == other.fingerprint
             && *heading == other.heading
+            && *origins == other.origins
     }
 }
 

@@ -16,11 +16,12 @@ use crate::policy::{ColumnAccess, RelationAccess, Treatment};
 
 use super::canonical;
 use super::names::{qualified, quote};
+use super::order::{GUARD, HEAP, Order};
 use super::step::{Step, wrong};
 use super::{Denial, Reason};
 
 /// What a statement asks of one scan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Wants<'w> {
     /// `ONLY`: without children.
     pub(super) only: bool,
@@ -28,6 +29,8 @@ pub(super) struct Wants<'w> {
     pub(super) ctid: bool,
     /// `TABLESAMPLE …`, which can follow a relation's name only.
     pub(super) sample: Option<&'w str>,
+    /// The order of its rows.
+    pub(super) order: Order,
     /// Conditions of the client's that may run inside the fence.
     pub(super) inside: &'w [String],
     /// The columns that the statement uses, if that is certain; of the others only
@@ -91,18 +94,29 @@ fn build(
         outputs.reverse();
     }
     let mut text = format!("SELECT {} FROM {source}", outputs.join(", "));
+    let filter = filter.filter(|_| !wrong(Step::Filter));
+    let mut conditions = Vec::new();
+    if let Some(filter) = filter {
+        conditions.push(filter);
+        conditions.extend(wants.inside.iter().map(String::as_str));
+    }
+    if wants.order == Order::Guarded && !wrong(Step::Guard) {
+        conditions.push(GUARD);
+    }
+    let mut before = " WHERE ";
+    for condition in conditions {
+        text.push_str(&format!("{before}({condition})"));
+        before = " AND ";
+    }
     let hidden = relation.columns.iter().zip(&access.columns);
     let mut hidden = hidden.filter(|(_, access)| !access.treatment.is_clear());
     if let Some((column, _)) = hidden.next().filter(|_| wrong(Step::Sort)) {
         text.push_str(&format!(" ORDER BY {}", quote(&column.name)));
-    } else if let Some(filter) = filter.filter(|_| !wrong(Step::Filter)) {
-        text.push_str(&format!(" WHERE ({filter})"));
-        for condition in wants.inside {
-            text.push_str(&format!(" AND ({condition})"));
-        }
-        if !wrong(Step::Fence) {
-            text.push_str(" OFFSET 0");
-        }
+    } else if wants.order == Order::Heap && !wrong(Step::Heap) {
+        text.push_str(&format!(" ORDER BY {}", HEAP.join(", ")));
+    }
+    if filter.is_some() && !wrong(Step::Fence) {
+        text.push_str(" OFFSET 0");
     }
     // What is sent is in the grammar's own form, whatever it is made of.
     canonical::printed(&text).map_err(|denial| {

@@ -58,6 +58,10 @@ steps! {
     Order,
     /// A scan is sorted by what is not to be seen.
     Sort,
+    /// An index may be read alone, in its order.
+    Guard,
+    /// Rows stay in the order of an index that a condition is about.
+    Heap,
     /// The row filter is left out.
     Filter,
     /// The fence behind it is left out.

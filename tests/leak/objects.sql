@@ -25,6 +25,8 @@ CREATE AGGREGATE public.ssns(integer) (SFUNC = public.first_ssn, STYPE = text);
 CREATE VIEW public.barrier WITH (security_barrier) AS SELECT id, ssn, email FROM public.customers;
 CREATE VIEW public.hidden_call AS SELECT o.id, public.ssn_of(o.customer_id) AS told FROM public.orders o;
 CREATE INDEX customers_email ON public.customers (email);
+CREATE INDEX customers_region_salary ON public.customers (region, salary);
+CREATE INDEX customers_id_born ON public.customers (id, birth_date) INCLUDE (email);
 CREATE UNIQUE INDEX customers_ssn ON public.customers (ssn);
 ALTER TABLE public.customers ADD CONSTRAINT salary_is_paid CHECK (salary > 0 OR salary IS NULL);
 CREATE STATISTICS public.customers_known (mcv) ON region, ssn FROM public.customers;

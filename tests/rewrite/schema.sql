@@ -162,3 +162,11 @@ CREATE TABLE public.people (
     pin text,
     secret text
 );
+-- Indexes that hold what some may not see.
+CREATE TABLE public.members (id integer PRIMARY KEY, tenant integer, email text, score integer, note text);
+CREATE UNIQUE INDEX members_tenant_email ON public.members (tenant, email);
+CREATE INDEX members_score ON public.members (score);
+CREATE INDEX members_found ON public.members USING gin (to_tsvector('simple', email));
+CREATE TABLE public.tours (id integer, day date, email text) PARTITION BY RANGE (day);
+CREATE TABLE public.tours_1 PARTITION OF public.tours FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
+CREATE INDEX tours_1_lower ON public.tours_1 (id, lower(email));

@@ -7,6 +7,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::reach::{Reached, Standing};
 use crate::policy::RelationAccess;
 use crate::sql::canonical::{Canonical, query_of};
+use crate::sql::order::{Order, order};
 use crate::sql::resolve::Reading;
 use crate::sql::scan::{self, Wants};
 use crate::sql::survey::Survey;
@@ -24,17 +25,25 @@ pub(super) fn settle(
     let nothing = BTreeSet::new();
     for one in reached.iter_mut() {
         let Some(access) = &one.access else { continue };
+        let used = match reading.uncertain {
+            true => None,
+            false => Some(reading.uses.get(&one.site.start).unwrap_or(&nothing)),
+        };
+        let order = match &one.standing {
+            Standing::Governed => order(&one.relation, access, context.catalog, |column| {
+                used.is_none_or(|used| used.contains(column))
+            }),
+            Standing::Masked(_) | Standing::Clear | Standing::Scan(_) => Order::Any,
+        };
         let wants = Wants {
+            order,
             only: one.only,
             ctid: matches!(one.standing, Standing::Governed) && ctid(surveyed)?,
             sample: one
                 .sample
                 .and_then(|(start, end)| canonical.text.get(start..end)),
             inside: inside.get(&one.site.start).map_or(&[], Vec::as_slice),
-            used: match reading.uncertain {
-                true => None,
-                false => Some(reading.uses.get(&one.site.start).unwrap_or(&nothing)),
-            },
+            used,
         };
         let text = match &one.standing {
             Standing::Governed => scan::table(&one.relation, access, wants)?,
@@ -55,8 +64,8 @@ fn inside(
 ) -> HashMap<usize, Vec<String>> {
     let fenced = |one: &Reached| {
         let filtered = |access: &RelationAccess| access.filter.is_some();
-        matches!(one.standing, Standing::Governed | Standing::Masked(_))
-            && one.access.as_ref().is_some_and(filtered)
+        // A view's column is an expression, which could raise.
+        matches!(one.standing, Standing::Governed) && one.access.as_ref().is_some_and(filtered)
     };
     let Some(query) = query_of(canonical.node()).filter(|_| reached.iter().any(fenced)) else {
         return HashMap::new();

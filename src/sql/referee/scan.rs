@@ -4,6 +4,7 @@
 //! under its full name (or a view's expansion), its columns in order, each as the
 //! caller may have it, the row filter, and behind a filter the fence.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pg_raw_parse::list::CastNodeList;
@@ -15,7 +16,9 @@ use super::same::same;
 use super::{Referee, Root};
 use crate::catalog::{Column, Relation, RelationKind, TypeClass};
 use crate::policy::{Action, ColumnAccess, RelationAccess, Treatment};
+use crate::sql::depth;
 use crate::sql::names::quote;
+use crate::sql::order::{GUARD, HEAP, Order, order};
 use crate::sql::system;
 
 /// A subquery that is a scan.
@@ -106,7 +109,7 @@ impl<'a> Referee<'a> {
             });
             let is = !sampled
                 && outputs_are(select.target_list(), outputs, &["tableoid", "ctid"])
-                && self.rows(select, rule.as_deref(), &|_| None, root);
+                && self.rows(select, rule.as_deref(), &|_| None, root) == Some(Order::Any);
             return is.then_some(scan);
         }
         let access = self.access(relation);
@@ -135,7 +138,9 @@ impl<'a> Referee<'a> {
                 outputs.filter_map(|(column, own)| output(column, own, filter.is_some())),
                 &["ctid"],
             )
-            && self.rows(select, filter, &|name| open(relation, &access, name), root);
+            && self
+                .rows(select, filter, &|name| open(relation, &access, name), root)
+                .is_some_and(|given| given >= self.order(select, relation, &access));
         is.then_some(scan)
     }
 
@@ -162,7 +167,8 @@ impl<'a> Referee<'a> {
                     outputs.filter_map(|(column, own)| output(column, own, filter.is_some())),
                     &[],
                 )
-                && self.rows(select, filter, &|name| open(view, &access, name), root)
+                // A view's column is an expression, which a condition could have raise.
+                && self.rows(select, filter, &|_| None, root) == Some(Order::Any)
                 && self.is_expansion(view, expansion.subquery(), root)
         };
         let view = self.views(name).find(|view| is(view))?;
@@ -184,30 +190,38 @@ impl<'a> Referee<'a> {
             })
     }
 
-    /// Whether the rows are those of the filter, and no condition runs beside it that
-    /// could tell of the others; behind a filter stands the fence.
+    /// What the scan does about its rows' order, if they are those of the filter, and no
+    /// condition runs beside it that could tell of the others; behind a filter stands the
+    /// fence.
     fn rows(
         &self,
         select: &nodes::SelectStmt,
         filter: Option<&str>,
         open: &dyn Fn(&str) -> Option<&'a Column>,
         root: &Root<'_>,
-    ) -> bool {
-        let (condition, offset) = (select.where_clause(), select.limit_offset());
+    ) -> Option<Order> {
+        let given = match is_sorted(select)? {
+            true => Order::Heap,
+            false => Order::Any,
+        };
+        let mut found = conjuncts(select.where_clause());
+        let guarded = found.pop_if(|last| is_guard(*last)).is_some();
+        let given = given.max(if guarded { Order::Guarded } else { Order::Any });
+        let offset = select.limit_offset();
         let Some(filter) = filter else {
-            return matches!((condition, offset), (Node::None, Node::None));
+            let is_all = found.is_empty() && matches!(offset, Node::None);
+            return is_all.then_some(given);
         };
         let is_fence = matches!(
             offset,
             Node::A_Const(count) if matches!(count.val(), Some(ConstValue::Integer(0)))
         );
-        let found = conjuncts(condition);
         let known = Known {
             open,
             parameter: &|number| self.parameter(number, root),
             version: self.context.catalog.version,
         };
-        is_fence
+        let is = is_fence
             && is_expression(filter, |expected| {
                 let expected = conjuncts(expected);
                 let mut both = expected.iter().zip(&found);
@@ -217,8 +231,53 @@ impl<'a> Referee<'a> {
                         .iter()
                         .skip(expected.len())
                         .all(|one| harmless(*one, &known))
-            })
+            });
+        is.then_some(given)
     }
+
+    /// What a scan must do about its rows' order at the least: the client's conditions
+    /// are seen here where they are copied inside the fence, not where they stand around
+    /// a scan that has none.
+    fn order(
+        &self,
+        select: &nodes::SelectStmt,
+        relation: &Relation,
+        access: &RelationAccess,
+    ) -> Order {
+        let mut named = BTreeSet::new();
+        // Too deep for a scan to have: everything, then.
+        let all = access.filter.is_some()
+            && depth::walk(select.where_clause(), |node| {
+                if let Node::ColumnRef(column) = node {
+                    named.extend(column.fields().iter().filter_map(Node::as_str));
+                }
+            })
+            .is_err();
+        order(relation, access, self.context.catalog, |name| {
+            all || named.contains(name)
+        })
+    }
+}
+
+/// Whether the rows are put into the table's order; none where into another.
+fn is_sorted(select: &nodes::SelectStmt) -> Option<bool> {
+    let mut given = select.sort_clause().iter();
+    if given.len() == 0 {
+        return Some(false);
+    }
+    let all = HEAP.iter().all(|name| {
+        given.next().is_some_and(|sort| {
+            sort.sortby_dir == nodes::SortByDir::SORTBY_DEFAULT
+                && sort.sortby_nulls == nodes::SortByNulls::SORTBY_NULLS_DEFAULT
+                && sort.use_op().is_empty()
+                && is_column(sort.node(), name)
+        })
+    });
+    (all && given.next().is_none()).then_some(true)
+}
+
+fn is_guard(condition: Node<'_>) -> bool {
+    is_expression(GUARD, |expected| same(expected, condition))
 }
 
 /// Whether the targets are these outputs, in order, and after them at most the
@@ -257,7 +316,6 @@ fn is_plain(select: &nodes::SelectStmt) -> bool {
         && matches!(select.having_clause(), Node::None)
         && select.window_clause().is_empty()
         && select.values_lists().is_empty()
-        && select.sort_clause().is_empty()
         && select.locking_clause().is_empty()
         && matches!(select.limit_count(), Node::None)
 }
