@@ -3,7 +3,7 @@
 //! SIGTERM and SIGINT drain: no new sessions, those that are idle end, the
 //! others finish what they do within the configured time, or until the signal comes
 //! a second time. SIGHUP reads the policy again; one that does not load leaves the
-//! old one in force.
+//! old one in force. It has the databases' catalogs read again too.
 
 mod failures;
 mod proxy;

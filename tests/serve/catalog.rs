@@ -61,6 +61,27 @@ fn the_catalog_is_read_again_as_often_as_configured() {
 }
 
 #[test]
+fn sighup_has_the_catalog_read_again() {
+    let (postgres, proxy) = start(&Setup::default());
+    let mut client = proxy.client("analyst");
+    let mut all = || show(&client.run("SELECT * FROM customers", By::Simple));
+    assert!(!all().contains("made later"));
+    postgres.psql("ALTER TABLE customers ADD later text DEFAULT 'made later'");
+    proxy.signal("HUP");
+    let began = Instant::now();
+    while proxy.events("policy_load").len() < 2 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // By then no statement is decided by what was there before.
+    let began = Instant::now();
+    while !all().contains("made later") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", all());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
 fn a_name_is_looked_for_before_it_is_refused() {
     let (postgres, proxy) = start(&Setup::default());
     for by in [By::Simple, By::Extended] {

@@ -166,7 +166,7 @@ impl Running {
         &self.addresses
     }
 
-    /// Reads the policy again: all of it, or the old one stays.
+    /// Reads the policy again, all of it, or the old one stays; and the catalogs.
     pub(crate) async fn reload(&self) {
         self.front.reload().await;
     }
@@ -317,6 +317,12 @@ impl Front {
         };
         // A log that fails refuses statements by itself.
         let _ = self.shared.log.append(&Event::now(None, loaded)).await;
+        // Statements wait for it; what else is to be done does not.
+        for dataset in self.shared.datasets.values() {
+            dataset.change();
+            let (dataset, log) = (dataset.clone(), self.shared.log.clone());
+            tokio::spawn(async move { dataset.renew(&log).await });
+        }
     }
 }
 
