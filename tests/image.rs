@@ -277,6 +277,23 @@ fn files() -> Vec<PathBuf> {
     files
 }
 
+/// Whether a result has a column of the type `record`.
+fn describes_records((tag, body): &Message) -> bool {
+    if *tag != b'T' {
+        return false;
+    }
+    let mut rest = &body[2..];
+    while let Some(end) = rest.iter().position(|byte| *byte == 0) {
+        // The table and the column's number, then the type; 18 bytes in all.
+        let field = &rest[end + 1..];
+        if field[6..10] == 2249_u32.to_be_bytes() {
+            return true;
+        }
+        rest = &field[18..];
+    }
+    false
+}
+
 /// The generator of tests/noninterference asks for things that no list has. Rows are
 /// compared without their order. `PGVEIL_IMAGE_COUNT` says how many statements (1,000
 /// by default, for each caller), `PGVEIL_IMAGE_SEED` which ones.
@@ -296,7 +313,7 @@ fn generated() {
                 continue;
             };
             // Which rows a LIMIT or a sample takes, in which order an aggregate sees
-            // them, and what the catalog says, differ; a constant that is grouped by
+            // them, and what the catalog and settings say, differ; a constant that is grouped by
             // is NULL or not as Postgres plans; and a row under the names of an alias
             // has these names only where it is not of a table.
             let open = [
@@ -307,6 +324,7 @@ fn generated() {
                 "_agg(",
                 "pg_",
                 "information_schema",
+                "search_path",
                 "CUBE ('",
                 "(k, l",
             ];
@@ -315,6 +333,10 @@ fn generated() {
             }
             let one = governed.run(statement, By::Simple);
             if refusal(&one).is_some() {
+                continue;
+            }
+            // A whole row of a table with masks is no longer of the table's own type.
+            if one.iter().any(describes_records) {
                 continue;
             }
             let other = image.run(statement, By::Simple);
