@@ -61,8 +61,12 @@ pub(super) fn levels<'a>(
     Ok(())
 }
 
-/// Visits a query's nodes, itself included.
+/// Visits a query's nodes, itself included; of a clause that is not there, none.
 pub(super) fn walk<'a>(node: Node<'a>, mut visit: impl FnMut(Node<'a>)) -> Result<(), TooDeep> {
+    // A clause that is not there: the library's walk takes it for one, and aborts.
+    if matches!(node, Node::None) {
+        return Ok(());
+    }
     let ground = Ground::here();
     visit(node);
     let stopped = walk_manual(node, |node| match ground.check() {
@@ -73,4 +77,16 @@ pub(super) fn walk<'a>(node: Node<'a>, mut visit: impl FnMut(Node<'a>)) -> Resul
         Err(deep) => ControlFlow::Break(deep),
     });
     stopped.map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_walked_where_nothing_is() {
+        let mut visited = 0;
+        assert_eq!(walk(Node::None, |_| visited += 1), Ok(()));
+        assert_eq!(visited, 0);
+    }
 }
