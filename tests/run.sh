@@ -13,6 +13,8 @@
 #   sh tests/fuzz/run.sh 3600               the fuzz targets for an hour, optimized
 #   PGVEIL_LEAK_COUNT=500000 PGVEIL_LEAK_SEED=2 cargo test --test noninterference
 #                                           other statements to tell databases apart by
+#   PGVEIL_SMITH_COUNT=20000 cargo test --test sqlsmith -- --ignored --nocapture
+#                                           and those of Debian's sqlsmith
 set -eu
 cd "$(dirname "$0")/.."
 
