@@ -51,8 +51,9 @@ running=""
 for name in "$@"; do
     corpus="$home/corpus/$name"
     mkdir -p "$corpus"
-    set -- "$corpus" "tests/fuzz/seeds/$name"
+    set -- "$corpus"
     [ "$name" != plan ] || set -- "$@" "$home/seeds"
+    [ ! -d "tests/fuzz/seeds/$name" ] || set -- "$@" "tests/fuzz/seeds/$name"
     "$target/$profile/$name" "$@" -seed="$seed" -max_total_time="$seconds" -max_len=8192 -timeout=120 \
         -rss_limit_mb=4096 -print_final_stats=1 -artifact_prefix="$home/found/$name-" \
         >"$home/$name.log" 2>&1 &
