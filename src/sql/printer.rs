@@ -6,7 +6,7 @@
 //! IN, LIKE, BETWEEN and `= ANY`). So operands that are expressions of operators
 //! themselves are bracketed in a copy of the tree first.
 //!
-//! Invariant: [`print`] gives text whose tree, places aside, is the tree that was
+//! Invariant: [`print()`] gives text whose tree, places aside, is the tree that was
 //! asked for; where the printer fails at that in any other way, the statement is
 //! refused. Nothing is forwarded on the word of the printer alone.
 
