@@ -5,98 +5,35 @@
 // A test's helpers are not within a test function, which is all clippy looks at.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+mod support;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use pgveil::catalog::{Column, TypeClass};
 use pgveil::policy::expression::Expression;
 use pgveil::policy::mask::{DatePart, Mask, key_settings};
+use serde_json::{Value, json};
+use support::planner::Planner;
+use support::postgres::Postgres;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
-/// A private server on a Unix socket, gone when dropped.
-struct Server {
-    directory: tempfile::TempDir,
-    child: Child,
-}
-
-impl Server {
-    fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let data = directory.path().join("data");
-        Command::new("chown")
-            .arg("postgres")
-            .arg(directory.path())
-            .status()
-            .unwrap();
-        let initdb = as_postgres("initdb")
-            .args([
-                "-A",
-                "trust",
-                "-U",
-                "postgres",
-                "-E",
-                "UTF8",
-                "--locale=C.UTF-8",
-                "-N",
-                "-D",
-            ])
-            .arg(&data)
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(initdb.success());
-        let child = as_postgres("postgres")
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k"])
-            .arg(directory.path())
-            .arg("-D")
-            .arg(&data)
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        Self { directory, child }
-    }
-
-    async fn connect(&self, database: &str, settings: &[(String, String)]) -> Client {
-        let options: String = settings
-            .iter()
-            .map(|(name, value)| format!("-c {name}={} ", value.replace(' ', "\\ ")))
-            .collect();
-        for _ in 0..200 {
-            let connected = tokio_postgres::Config::new()
-                .host_path(self.directory.path())
-                .user("postgres")
-                .dbname(database)
-                .options(&options)
-                .connect(NoTls)
-                .await;
-            if let Ok((client, connection)) = connected {
-                tokio::spawn(connection);
-                return client;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        panic!("the server does not answer");
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let pid = self.child.id().to_string();
-        let _ = Command::new("kill").args(["-INT", &pid]).status();
-        let _ = self.child.wait();
-    }
-}
-
-/// `initdb` refuses root.
-fn as_postgres(program: &str) -> Command {
-    let path = PathBuf::from("/usr/lib/postgresql/15/bin").join(program);
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid=postgres", "--regid=postgres", "--clear-groups"])
-        .arg(path);
-    command
+async fn connect(server: &Postgres, database: &str, settings: &[(String, String)]) -> Client {
+    let options: String = settings
+        .iter()
+        .map(|(name, value)| format!("-c {name}={} ", value.replace(' ', "\\ ")))
+        .collect();
+    let (client, connection) = tokio_postgres::Config::new()
+        .host_path(&server.directory)
+        .port(server.port)
+        .user("postgres")
+        .dbname(database)
+        .options(&options)
+        .connect(NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    client
 }
 
 const KEY: &[u8] = b"a masking key of the test, longer than nothing";
@@ -441,6 +378,33 @@ fn cases() -> Vec<Case> {
     all
 }
 
+/// Masks of the policy's own.
+const CUSTOM: &[(&str, &str)] = &[
+    ("sql left", "left({column}, 2) || '…'"),
+    (
+        "sql case",
+        "CASE WHEN {column} > 100 THEN 100 WHEN {column} < 0 THEN NULL ELSE {column} END",
+    ),
+    (
+        "sql regexp",
+        r"regexp_replace({column}, '([a-z])+', 'x\1', 'g') || upper(reverse({column}))",
+    ),
+    (
+        "sql text",
+        "CASE WHEN {column} LIKE '%@%' AND {column} ~* '^[a-z]+' THEN 'address' WHEN {column} IS DISTINCT FROM 'a' THEN lower({column}) ELSE coalesce(nullif(substr({column}, 2, 3), ''), '-') END",
+    ),
+    (
+        "sql pieces",
+        "split_part(translate(replace(lpad({column}, 20, 'é'), 'ab', 'c'), 'xyz', 'é'), '@', 2) || md5({column}) || initcap(btrim({column}, ' .'))",
+    ),
+    (
+        "sql in",
+        "CASE WHEN {column} IN ('a', 'b') OR {column} BETWEEN 'c' AND 'd' OR strpos({column}, '@') > 0 THEN 'x' END",
+    ),
+    ("sql constant", "'x'"),
+    ("sql null", "NULL"),
+];
+
 fn masks() -> Vec<(&'static str, Mask)> {
     let constant = |value: &str| Mask::Constant {
         value: value.into(),
@@ -458,11 +422,8 @@ fn masks() -> Vec<(&'static str, Mask)> {
         step: text.parse().unwrap(),
         nearest: true,
     };
-    let sql = |text: &str| Mask::Sql {
-        expression: Arc::new(Expression::mask(text).unwrap()),
-    };
     let ip = |prefix, prefix6| Mask::Ip { prefix, prefix6 };
-    vec![
+    let mut all = vec![
         ("null", Mask::Null),
         ("constant empty", constant("")),
         ("constant 0", constant("0")),
@@ -507,36 +468,61 @@ fn masks() -> Vec<(&'static str, Mask)> {
         ("ip none", ip(0, 0)),
         ("ip all", ip(32, 128)),
         ("redact", Mask::Redact),
-        ("sql left", sql("left({column}, 2) || '…'")),
-        (
-            "sql case",
-            sql("CASE WHEN {column} > 100 THEN 100 WHEN {column} < 0 THEN NULL ELSE {column} END"),
-        ),
-        (
-            "sql regexp",
-            sql(r"regexp_replace({column}, '([a-z])+', 'x\1', 'g') || upper(reverse({column}))"),
-        ),
-        (
-            "sql text",
-            sql(
-                "CASE WHEN {column} LIKE '%@%' AND {column} ~* '^[a-z]+' THEN 'address' WHEN {column} IS DISTINCT FROM 'a' THEN lower({column}) ELSE coalesce(nullif(substr({column}, 2, 3), ''), '-') END",
-            ),
-        ),
-        (
-            "sql pieces",
-            sql(
-                "split_part(translate(replace(lpad({column}, 20, 'é'), 'ab', 'c'), 'xyz', 'é'), '@', 2) || md5({column}) || initcap(btrim({column}, ' .'))",
-            ),
-        ),
-        (
-            "sql in",
-            sql(
-                "CASE WHEN {column} IN ('a', 'b') OR {column} BETWEEN 'c' AND 'd' OR strpos({column}, '@') > 0 THEN 'x' END",
-            ),
-        ),
-        ("sql constant", sql("'x'")),
-        ("sql null", sql("NULL")),
-    ]
+    ];
+    all.extend(CUSTOM.iter().map(|(label, text)| {
+        let expression = Arc::new(Expression::mask(text).unwrap());
+        (*label, Mask::Sql { expression })
+    }));
+    all
+}
+
+/// A mask as policy writes it.
+fn rule(label: &str, mask: &Mask) -> Value {
+    let name = mask.name();
+    match mask {
+        Mask::Null | Mask::Email | Mask::Hash | Mask::Redact => json!({ "mask": name }),
+        Mask::Constant { value } => json!({ "mask": name, "value": value }),
+        Mask::Partial {
+            keep_first,
+            keep_last,
+            with,
+        } => {
+            json!({ "mask": name, "keep_first": keep_first, "keep_last": keep_last, "with": with })
+        }
+        Mask::Date { to } => json!({ "mask": name, "to": format!("{to:?}").to_lowercase() }),
+        Mask::Number { step, nearest } => {
+            json!({ "mask": name, "step": step.to_string(), "nearest": nearest })
+        }
+        Mask::Ip { prefix, prefix6 } => {
+            json!({ "mask": name, "prefix": prefix, "prefix6": prefix6 })
+        }
+        Mask::Sql { .. } => {
+            let text = CUSTOM.iter().find(|(custom, _)| *custom == label);
+            json!({ "mask": name, "expression": text.unwrap().1 })
+        }
+    }
+}
+
+/// A policy by which caller `m3` sees the third mask's image of every column `v`.
+fn policy(tables: usize) -> Value {
+    let tables = (0..tables).map(|number| (format!("public.t{number}"), json!({ "v": "raw" })));
+    let tables: BTreeMap<String, Value> = tables.collect();
+    let mut roles = BTreeMap::new();
+    let mut identities = BTreeMap::new();
+    for (number, (label, mask)) in masks().iter().enumerate() {
+        let name = format!("m{number}");
+        let grant = json!({ "dataset": "shop", "tables": ["public.*"], "tags": { "raw": rule(label, mask) } });
+        roles.insert(name.clone(), json!({ "grants": [grant] }));
+        identities.insert(
+            name.clone(),
+            json!({ "kind": "service", "roles": [name.clone()] }),
+        );
+    }
+    json!({
+        "datasets": { "shop": { "unclassified": "clear", "tables": tables } },
+        "roles": roles,
+        "identities": identities,
+    })
 }
 
 fn column(case: &Case, typmod: i32) -> Column {
@@ -592,10 +578,29 @@ const SETUP: &str = "
     CREATE TYPE public.pair AS (a int, b text);
     CREATE COLLATION public.loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false);";
 
+/// A table of a case's values, each of them twice: equal raw values must give equal
+/// masks.
+async fn fill(client: &Client, table: &str, case: &Case) {
+    let type_sql = case.type_sql;
+    let collate = case.collation.map(|name| format!("COLLATE {name}"));
+    let collate = collate.unwrap_or_default();
+    let created = format!("CREATE TABLE {table} (id serial, v {type_sql} {collate})");
+    client.batch_execute(&created).await.unwrap();
+    for value in case.values.iter().chain(&case.values) {
+        let insert = format!("INSERT INTO {table} (v) SELECT ({value})::{type_sql}");
+        let inserted = client.batch_execute(&insert).await;
+        inserted.unwrap_or_else(|error| panic!("{error:?}: {type_sql} {value}"));
+    }
+    if case.class != TypeClass::Domain {
+        let insert = format!("INSERT INTO {table} (v) VALUES (NULL)");
+        client.batch_execute(&insert).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_mask_over_every_type() {
-    let server = Server::start();
-    let client = server.connect("postgres", &settings(&[])).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &settings(&[])).await;
     // As different as settings can be that a caller may change.
     let strange = settings(&[
         ("datestyle", "SQL, DMY"),
@@ -608,37 +613,23 @@ async fn every_mask_over_every_type() {
         ("xmloption", "document"),
     ]);
     client.batch_execute(SETUP).await.unwrap();
-    let strange = server.connect("postgres", &strange).await;
-    let mut served = std::collections::BTreeMap::<&str, usize>::new();
+    let strange = connect(&server, "postgres", &strange).await;
+    for (number, case) in cases().iter().enumerate() {
+        fill(&client, &format!("public.t{number}"), case).await;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let written = policy(cases().len()).to_string();
+    std::fs::write(directory.path().join("policy.yaml"), written).unwrap();
+    client
+        .batch_execute("CREATE ROLE proxy LOGIN; GRANT pg_read_all_data TO proxy")
+        .await
+        .unwrap();
+    let planner = Planner::over(&server, "proxy", directory.path()).await;
+
+    let mut served = BTreeMap::<&str, usize>::new();
     for (number, case) in cases().iter().enumerate() {
         let table = format!("public.t{number}");
-        let collate = case
-            .collation
-            .map(|name| format!("COLLATE {name}"))
-            .unwrap_or_default();
-        client
-            .batch_execute(&format!(
-                "CREATE TABLE {table} (id serial, v {} {collate})",
-                case.type_sql
-            ))
-            .await
-            .unwrap();
-        // Every value twice: equal raw values must give equal masks.
-        for value in case.values.iter().chain(&case.values) {
-            client
-                .batch_execute(&format!(
-                    "INSERT INTO {table} (v) SELECT ({value})::{}",
-                    case.type_sql
-                ))
-                .await
-                .unwrap_or_else(|error| panic!("{error:?}: {} {value}", case.type_sql));
-        }
-        if case.class != TypeClass::Domain {
-            client
-                .batch_execute(&format!("INSERT INTO {table} (v) VALUES (NULL)"))
-                .await
-                .unwrap();
-        }
+        let collate = case.collation.unwrap_or_default();
         let shape = |relation: &str| {
             format!(
                 "SELECT format_type(atttypid, atttypmod) || ' ' || attcollation FROM pg_attribute \
@@ -647,23 +638,26 @@ async fn every_mask_over_every_type() {
         };
         let typmod = value(&client, &format!("SELECT atttypmod FROM pg_attribute WHERE attrelid = '{table}'::regclass AND attname = 'v'")).await;
         let column = column(case, typmod.parse().unwrap());
-        for (label, mask) in masks() {
-            let Some(expression) = mask.expression("\"v\"", &column) else {
-                continue;
+        for (at, (label, mask)) in masks().into_iter().enumerate() {
+            let what = format!("{label} over {} {collate}", case.type_sql);
+            // What is sent to Postgres for that caller, to the byte.
+            let statement = format!("SELECT id, v FROM {table}");
+            let scan = match planner.plan(&format!("m{at}"), &statement, &[]) {
+                Ok(plans) => plans[0].text().to_owned(),
+                Err(denial) => {
+                    assert_eq!(mask.expression("v", &column), None, "{what}: {denial:?}");
+                    assert!(denial.message.contains("is blocked"), "{what}: {denial:?}");
+                    continue;
+                }
             };
+            assert!(mask.expression("v", &column).is_some(), "{what}: {scan}");
             *served.entry(label).or_default() += 1;
-            let what = format!("{label} over {} {}", case.type_sql, collate);
-            let scan = scanned(&expression, &column);
             client
-                .batch_execute(&format!(
-                    "CREATE TABLE public.a AS SELECT id, {scan} AS v FROM {table}"
-                ))
+                .batch_execute(&format!("CREATE TABLE public.a AS {scan}"))
                 .await
                 .unwrap_or_else(|error| panic!("{what}: {error:?}\n{scan}"));
             strange
-                .batch_execute(&format!(
-                    "CREATE TABLE public.b AS SELECT id, {scan} AS v FROM {table}"
-                ))
+                .batch_execute(&format!("CREATE TABLE public.b AS {scan}"))
                 .await
                 .unwrap_or_else(|error| panic!("{what}, other settings: {error:?}\n{scan}"));
             assert_eq!(
@@ -705,8 +699,8 @@ async fn every_mask_over_every_type() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_masks_show() {
-    let server = Server::start();
-    let client = server.connect("postgres", &settings(&[])).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &settings(&[])).await;
     client.batch_execute(SETUP).await.unwrap();
     let ring_key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, KEY);
     let hmac = |text: &str| -> String {
@@ -892,7 +886,7 @@ async fn what_masks_show() {
     }
 
     // Without the key there is no pseudonym.
-    let bare = server.connect("postgres", &[]).await;
+    let bare = connect(&server, "postgres", &[]).await;
     let column = column(&text, -1);
     let hash = Mask::Hash.expression("v", &column).unwrap();
     let sql = format!("SELECT {hash} FROM (SELECT 'a'::text AS v) AS t");
@@ -906,8 +900,8 @@ async fn what_masks_show() {
 /// Bytes that are no text in any encoding, in a database that takes them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bytes_of_a_database_without_encoding() {
-    let server = Server::start();
-    let client = server.connect("postgres", &settings(&[])).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &settings(&[])).await;
     for (name, encoding) in [("ascii", "SQL_ASCII"), ("latin", "LATIN1")] {
         client
             .batch_execute(&format!(
@@ -915,7 +909,7 @@ async fn bytes_of_a_database_without_encoding() {
             ))
             .await
             .unwrap();
-        let client = server.connect(name, &settings(&[])).await;
+        let client = connect(&server, name, &settings(&[])).await;
         client
             .batch_execute(
                 "CREATE TABLE public.t (v text);
@@ -1010,8 +1004,8 @@ async fn redacted_json_is_json() {
         "0.1234567E7",
         "-1.5e+12",
     ];
-    let server = Server::start();
-    let client = server.connect("postgres", &settings(&[])).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &settings(&[])).await;
     let mut state = 0x2545_f491_4f6c_dd1d_u64;
     let mut random = move |below: usize| {
         state ^= state << 13;
@@ -1112,8 +1106,8 @@ async fn row_filters_do_not_fail() {
         "left(region, -1) = right(region, 2) AND reverse(initcap(region)) = translate(region, 'ab', 'c')",
         "active IS NOT UNKNOWN AND NOT active",
     ];
-    let server = Server::start();
-    let client = server.connect("postgres", &[]).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &[]).await;
     client.batch_execute(SETUP).await.unwrap();
     client
         .batch_execute(
@@ -1142,8 +1136,8 @@ async fn row_filters_do_not_fail() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "takes some gigabytes of memory"]
 async fn huge_texts() {
-    let server = Server::start();
-    let client = server.connect("postgres", &settings(&[])).await;
+    let server = Postgres::start();
+    let client = connect(&server, "postgres", &settings(&[])).await;
     client
         .batch_execute("CREATE TABLE public.t AS SELECT repeat('a@b 1234567 ', 44000000) AS v")
         .await

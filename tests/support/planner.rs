@@ -30,11 +30,17 @@ impl Planner {
             .enable_all()
             .build()
             .unwrap();
-        let catalog = runtime
-            .block_on(pgveil::catalog::load::load(&postgres.target("proxy"), 1))
-            .unwrap();
-        let policy = Policy::load(&Path::new(REWRITE).join("policy"), 1).unwrap();
-        Self { policy, catalog }
+        let policy = Path::new(REWRITE).join("policy");
+        runtime.block_on(Self::over(postgres, "proxy", &policy))
+    }
+
+    /// By another policy, over what a database holds already and that role sees.
+    pub async fn over(postgres: &Postgres, role: &str, policy: &Path) -> Self {
+        let loaded = pgveil::catalog::load::load(&postgres.target(role), 1).await;
+        Self {
+            policy: Policy::load(policy, 1).unwrap(),
+            catalog: loaded.unwrap(),
+        }
     }
 
     /// What would be sent for a caller's statements, whose parameters have those
