@@ -120,7 +120,9 @@ impl<'a> Referee<'a> {
         if let Some(known) = self.accesses.borrow().get(&relation.oid) {
             return known.clone();
         }
-        let access = Rc::new(self.context.rights.access(relation, self.context.catalog));
+        let mut access = self.context.rights.access(relation, self.context.catalog);
+        types::close(&mut access, relation, self.context);
+        let access = Rc::new(access);
         self.accesses
             .borrow_mut()
             .insert(relation.oid, access.clone());

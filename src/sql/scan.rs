@@ -149,6 +149,11 @@ pub(super) fn effective(column: &Column, access: &ColumnAccess) -> Treatment {
     }
 }
 
+/// Whether a database made the type.
+fn is_of_its_own(column: &Column) -> bool {
+    matches!(column.class, TypeClass::Domain | TypeClass::Other)
+}
+
 fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> Option<String> {
     let name = quote(&column.name);
     let treatment = effective(column, access);
@@ -164,6 +169,10 @@ fn output(column: &Column, access: &ColumnAccess, used: bool, fenced: bool) -> O
         // text is sent. That it holds no value even so is what makes the refusal
         // a courtesy and not a lock. A domain's constraint could raise on NULL.
         _ if !used && column.class == TypeClass::Domain => {
+            Some(format!("CAST(NULL AS pg_catalog.text) AS {name}"))
+        }
+        // What its type is cast or checked by may be why it is blocked.
+        Treatment::Block if is_of_its_own(column) => {
             Some(format!("CAST(NULL AS pg_catalog.text) AS {name}"))
         }
         Treatment::Clear | Treatment::Block => {

@@ -9,6 +9,7 @@
 use pg_raw_parse::{Node, nodes};
 
 use crate::catalog::{Oid, Relation, Type};
+use crate::policy::{RelationAccess, Treatment};
 
 use super::names::{effective_path, quote};
 use super::splice::Edit;
@@ -140,6 +141,19 @@ pub(super) fn harmless_within(site: &TypeSite, context: &Context<'_>, depth: usi
 pub(super) fn row(relation: &Relation, context: &Context<'_>) -> Result<(), Denial> {
     let row = context.catalog.type_named(&relation.schema, &relation.name);
     row.map_or(Ok(()), |row| harmless(row.oid, context))
+}
+
+/// Blocks the columns of a relation whose values may not be read, whatever policy says
+/// of them: the others are served.
+pub(super) fn close(access: &mut RelationAccess, relation: &Relation, context: &Context<'_>) {
+    for (column, own) in relation.columns.iter().zip(&mut access.columns) {
+        if let Err(denial) = harmless(column.type_oid, context)
+            && !matches!(own.treatment, Treatment::Hide)
+        {
+            own.treatment = Treatment::Block;
+            own.rule = denial.message.into();
+        }
+    }
 }
 
 /// Whether the values of a relation may be read.

@@ -22,3 +22,7 @@ CREATE FUNCTION public.json_exists(jsonb, text) RETURNS text LANGUAGE sql STABLE
 CREATE FUNCTION public.json_serialize(text) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.ssn_of(4)';
 CREATE FUNCTION public.json_object() RETURNS text LANGUAGE sql STABLE AS 'SELECT public.ssn_of(4)';
 CREATE FUNCTION public.json_arrayagg(integer) RETURNS text LANGUAGE sql STABLE AS 'SELECT public.ssn_of(4)';
+-- Columns of such types, beside others.
+CREATE TABLE public.talkers (id integer, t public.telling, ts public.telling[], story public.tale, note text);
+INSERT INTO public.talkers VALUES (1, 3, '{3}', '(3,4)', 'one'), (2, 4, '{4}', '(4,5)', 'two');
+CREATE VIEW public.spoken AS SELECT id, note FROM public.talkers;

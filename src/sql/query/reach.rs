@@ -141,7 +141,10 @@ pub(super) fn reach(
         }
         return Ok(reached);
     }
-    let access = context.rights.access(relation, context.catalog);
+    let mut access = context.rights.access(relation, context.catalog);
+    if !wrong(Step::Value) {
+        types::close(&mut access, relation, context);
+    }
     match site.role {
         Role::Target => {
             target(relation, &access)?;

@@ -10,7 +10,7 @@ use super::reach::Reached;
 use crate::policy::Action;
 use crate::sql::resolve::Reading;
 use crate::sql::step::{Step, wrong};
-use crate::sql::survey::Survey;
+use crate::sql::survey::{Role, Survey};
 use crate::sql::{Context, Denial, Reason, attributes, types};
 
 /// What one statement may hold: planning must not keep a thread from others.
@@ -49,13 +49,15 @@ pub(super) fn locks(
     .hint("leave the locking clause out"))
 }
 
-/// Whether what the relations hold may be read: see [`types`].
+/// Whether what stands as it is may be read: see [`types`]. A scan has no values of
+/// columns that may not.
 pub(super) fn values(reached: &[Reached], context: &Context<'_>) -> Result<(), Denial> {
     if wrong(Step::Value) {
         return Ok(());
     }
     reached
         .iter()
+        .filter(|one| one.relation.is_system() || one.site.role == Role::Target)
         .try_for_each(|one| types::values(&one.relation, context))
 }
 

@@ -95,12 +95,12 @@ impl<'a> Referee<'a> {
             return None;
         };
         let relation = self.context.catalog.relation(schema, own)?;
-        self.values(relation).ok()?;
         let scan = Scan {
             oid: relation.oid,
             beneath: None,
         };
         if relation.is_system() {
+            self.values(relation).ok()?;
             let rule = self.catalog_filter(relation)?;
             let columns = relation.columns.iter();
             let outputs = columns.map(|column| match system::blanked(relation, column) {
@@ -408,14 +408,16 @@ fn is_column(node: Node<'_>, name: &str) -> bool {
     matches!((parts.next(), parts.next()), (Some(Node::String(part)), None) if part.sval() == Some(name))
 }
 
-/// NULL of the column's type; a domain's constraint could raise, so of text there.
+/// NULL of the column's type; what a database has made of a type could raise, so of
+/// text there.
 fn is_null(value: Node<'_>, column: &Column) -> bool {
     let Node::TypeCast(cast) = value else {
         return false;
     };
     let is_null = matches!(cast.arg(), Node::A_Const(constant) if constant.isnull);
     let of = |name: &str| is_expression(&format!("CAST(NULL AS {name})"), |null| same(null, value));
-    is_null && (of(&column.type_sql) || column.class == TypeClass::Domain && of("pg_catalog.text"))
+    let is_of_its_own = matches!(column.class, TypeClass::Domain | TypeClass::Other);
+    is_null && (of(&column.type_sql) || is_of_its_own && of("pg_catalog.text"))
 }
 
 /// What AND joins, however it is grouped, in order.
