@@ -131,6 +131,13 @@ pub struct Dataset {
     )]
     #[schemars(with = "String")]
     pub catalog_refresh: Duration,
+    /// Names that are not in it have it read anew, once in this time at most.
+    #[serde(
+        default = "default_catalog_pause",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub catalog_pause: Duration,
 }
 
 /// A Postgres server, and the proxy's own role there.
@@ -454,6 +461,10 @@ fn default_shutdown_timeout() -> Duration {
 
 fn default_catalog_refresh() -> Duration {
     Duration::from_secs(5 * 60)
+}
+
+fn default_catalog_pause() -> Duration {
+    Duration::from_secs(1)
 }
 
 fn default_port() -> u16 {

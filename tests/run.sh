@@ -39,6 +39,14 @@ target="${CARGO_TARGET_DIR:-target}"
 # Debug information is half of the time and most of the space of a test build.
 export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-line-tables-only}"
 
+copy=""
+installing=""
+left() {
+    rm -rf "$copy"
+    [ -z "$installing" ] || kill "$installing" 2>/dev/null || true
+}
+trap left EXIT
+
 step() {
     printf '\n== %s\n' "$*"
 }
@@ -55,6 +63,13 @@ step lints
 cargo clippy --locked --all-targets -- -D warnings
 
 step tests
+cargo test --locked --no-run
+if [ -z "$quick" ] && ! cargo deny --version >/dev/null 2>&1; then
+    # Built once, without optimisation, kept in target/, and while tests wait for servers.
+    nice cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features \
+        --quiet --root target/tools --target-dir target/tools/build &
+    installing=$!
+fi
 cargo test --locked
 
 [ -z "$quick" ] || exit 0
@@ -64,7 +79,6 @@ pg18=$(sh tests/postgres18.sh)
 if [ "$pg18" ] && [ "$(id -u)" -eq 0 ] && ! runuser -u postgres -- test -x "$pg18/initdb"; then
     # Postgres does not run as root, and whom the tests run it as cannot get there.
     copy=$(mktemp -d)
-    trap 'rm -rf "$copy"' EXIT
     cp -r "$pg18/.." "$copy/18"
     chmod -R go=rX "$copy"
     pg18=$copy/18/bin
@@ -84,12 +98,8 @@ step documentation
 RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" cargo doc --locked --no-deps --document-private-items --quiet
 
 step "licences, sources and bans"
-if ! cargo deny --version >/dev/null 2>&1; then
-    # Built once, without optimisation (two minutes), and kept in target/.
-    cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features --quiet \
-        --root target/tools --target-dir target/tools/build || true
-    rm -rf target/tools/build
-fi
+[ -z "$installing" ] || wait "$installing" || true
+rm -rf target/tools/build
 if cargo deny --version >/dev/null 2>&1; then
     cargo deny check --hide-inclusion-graph bans licenses sources
 else

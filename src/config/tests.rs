@@ -43,6 +43,7 @@ fn defaults_are_safe() {
     let shop = &config.datasets["shop"];
     assert!(!shop.allow_superuser);
     assert_eq!(shop.catalog_refresh, Duration::from_secs(300));
+    assert_eq!(shop.catalog_pause, Duration::from_secs(1));
     assert_eq!(shop.upstream.port, 5432);
     assert_eq!(shop.upstream.tls_mode(), TlsMode::Prefer);
 }

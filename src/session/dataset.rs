@@ -17,7 +17,7 @@ use crate::catalog::{Catalog, load::load};
 use crate::error::{SqlState, Told};
 use crate::upstream::connect::Target;
 
-/// Names that are not found cause at most one refresh in this time.
+/// [`Dataset::pause`], where nobody says otherwise.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A dataset.
@@ -28,6 +28,8 @@ pub struct Dataset {
     pub environment: Option<Arc<str>>,
     /// Where it lives.
     pub target: Arc<Target>,
+    /// Names that are not found cause at most one refresh in this time.
+    pub pause: Duration,
     /// Settings that go into the startup packet of each session upstream, and
     /// nowhere else: the masking keys.
     pub settings: Vec<(String, String)>,
@@ -65,6 +67,7 @@ impl Dataset {
             name,
             environment: None,
             target,
+            pause: PAUSE,
             settings,
             catalog: watch::Sender::new(Arc::new(catalog)),
             reading: Mutex::default(),
@@ -158,7 +161,7 @@ impl Dataset {
             }
             let pause = reading
                 .tried
-                .map_or(Duration::ZERO, |at| PAUSE.saturating_sub(at.elapsed()));
+                .map_or(Duration::ZERO, |at| self.pause.saturating_sub(at.elapsed()));
             if pause.is_zero() {
                 self.read(&mut reading, log).await;
                 return waited;

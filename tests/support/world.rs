@@ -9,7 +9,7 @@ use std::path::Path;
 
 use super::client::{By, Client, Message};
 use super::postgres::{Options, Postgres};
-use super::proxy::Proxy;
+use super::proxy::{Proxy, Setup};
 
 const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 const SCHEMA: &str = include_str!("../rewrite/schema.sql");
@@ -53,7 +53,17 @@ impl World {
         postgres.psql(NAMED);
         postgres.psql(&ROWS.replace("VARIANT", variant));
         postgres.psql(&PEOPLE.replace("VARIANT", variant));
-        let proxy = Proxy::start(&postgres, "proxy", &Path::new(REWRITE).join("policy"));
+        // What is newer than the catalog is looked for by every statement that names it.
+        let setup = Setup {
+            dataset: "    catalog_pause: 100ms\n",
+            ..Setup::default()
+        };
+        let proxy = Proxy::with(
+            &postgres,
+            "proxy",
+            &Path::new(REWRITE).join("policy"),
+            &setup,
+        );
         Self { postgres, proxy }
     }
 }

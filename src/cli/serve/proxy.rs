@@ -267,6 +267,7 @@ async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeErr
         Err(error) => return Err(error.into()),
     };
     let mut opened = Dataset::new(name.into(), Arc::new(target), settings, catalog);
+    opened.pause = dataset.catalog_pause;
     opened.environment = dataset.environment.as_deref().map(Arc::from);
     Ok(opened)
 }
