@@ -7,11 +7,19 @@ use std::sync::Arc;
 
 use super::{Oid, Relation};
 
-/// An index that Postgres can read row by row.
+/// An order that rows can come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Index {
-    /// Its key columns by name; none for an expression
-    pub keys: Vec<Option<Arc<str>>>,
+pub enum Index {
+    /// Of an index that Postgres can read row by row.
+    Local {
+        /// Its key columns by name; none for an expression
+        keys: Vec<Option<Arc<str>>>,
+        /// Of one on an expression, or on some of the rows: the columns that its keys
+        /// and its condition are of; none for one that is not known
+        of: Option<Vec<Option<Arc<str>>>>,
+    },
+    /// Of whatever holds the rows of a foreign table.
+    Remote,
 }
 
 /// All of them, by relation.

@@ -138,6 +138,11 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     for row in indexes {
         index(row, &mut catalog)?;
     }
+    for relation in catalog.relations.values() {
+        if relation.kind == RelationKind::ForeignTable {
+            catalog.indexes.insert(relation.oid, Index::Remote);
+        }
+    }
     catalog.indexes.inherit(&catalog.relations);
     for row in keys {
         if let Some(key) = key(row, &catalog)? {
@@ -186,8 +191,15 @@ fn index(row: Row, catalog: &mut Catalog) -> Result<(), Fault> {
         let column = columns.find(|column| column.attnum == number);
         Ok(column.map(|column| column.name.clone()))
     };
-    let keys: Vec<_> = numbers.split(',').map(name).collect::<Result<_, _>>()?;
-    catalog.indexes.insert(of, Index { keys });
+    let names = |numbers: &str| -> Result<Vec<_>, Fault> {
+        let numbers = numbers.split(',').filter(|number| !number.is_empty());
+        numbers.map(name).collect()
+    };
+    let index = Index::Local {
+        keys: names(&numbers)?,
+        of: row.cell().as_deref().map(names).transpose()?,
+    };
+    catalog.indexes.insert(of, index);
     Ok(())
 }
 

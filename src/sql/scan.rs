@@ -16,7 +16,7 @@ use crate::policy::{ColumnAccess, RelationAccess, Treatment};
 
 use super::canonical;
 use super::names::{qualified, quote};
-use super::order::{GUARD, HEAP, Order};
+use super::order::{GUARD, HEAP, Order, SHUFFLE};
 use super::step::{Step, wrong};
 use super::{Denial, Reason};
 
@@ -114,6 +114,8 @@ fn build(
         text.push_str(&format!(" ORDER BY {}", quote(&column.name)));
     } else if wants.order == Order::Heap && !wrong(Step::Heap) {
         text.push_str(&format!(" ORDER BY {}", HEAP.join(", ")));
+    } else if wants.order == Order::Shuffled && !wrong(Step::Heap) {
+        text.push_str(&format!(" ORDER BY {SHUFFLE}"));
     }
     if filter.is_some() && !wrong(Step::Fence) {
         text.push_str(" OFFSET 0");

@@ -96,3 +96,17 @@ SELECT i, TIMESTAMPTZ '2023-12-31 22:30:00+00' + i * INTERVAL '1 hour' - pg_temp
 FROM generate_series(0, 3) i;
 REFRESH MATERIALIZED VIEW public.region_totals;
 DROP FUNCTION pg_temp.pick(text, text, text);
+
+-- Ranked otherwise in each variant: numbers below a prime, times another.
+CREATE TABLE public.staff (id integer PRIMARY KEY, ssn text, salary numeric(10,2), gone date, team text, pad text);
+INSERT INTO public.staff
+SELECT i, lpad(((i * ascii('VARIANT')) % 2003)::text, 9, '0'),
+    CASE WHEN i % 40 = 0 THEN 10000 + (i * ascii('VARIANT')) % 2003 END,
+    CASE WHEN i % 40 <> 7 THEN date '2024-01-01' END,
+    CASE WHEN i % 40 = 9 THEN 'EU' ELSE 'US' END, repeat('x', 300)
+FROM generate_series(1, 2000) i;
+CREATE UNIQUE INDEX staff_here ON public.staff (ssn) WHERE gone IS NULL;
+CREATE INDEX staff_of_eu ON public.staff (ssn) WHERE team = 'EU';
+CREATE INDEX staff_paid ON public.staff (salary) WHERE salary IS NOT NULL;
+CREATE INDEX staff_team ON public.staff (upper(team), ssn);
+ANALYZE public.staff;

@@ -170,3 +170,8 @@ CREATE INDEX members_found ON public.members USING gin (to_tsvector('simple', em
 CREATE TABLE public.tours (id integer, day date, email text) PARTITION BY RANGE (day);
 CREATE TABLE public.tours_1 PARTITION OF public.tours FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE INDEX tours_1_lower ON public.tours_1 (id, lower(email));
+
+-- Rows that another server orders.
+CREATE FOREIGN DATA WRAPPER elsewhere;
+CREATE SERVER far FOREIGN DATA WRAPPER elsewhere;
+CREATE FOREIGN TABLE public.far_tours (id integer, email text) SERVER far;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::reach::{Reached, Standing};
+use crate::catalog::Relation;
 use crate::policy::RelationAccess;
 use crate::sql::canonical::{Canonical, query_of};
 use crate::sql::order::{Order, order};
@@ -38,7 +39,8 @@ pub(super) fn settle(
         let wants = Wants {
             order,
             only: one.only,
-            ctid: matches!(one.standing, Standing::Governed) && ctid(surveyed)?,
+            ctid: matches!(one.standing, Standing::Governed)
+                && ctid(&one.relation, access, surveyed)?,
             sample: one
                 .sample
                 .and_then(|(start, end)| canonical.text.get(start..end)),
@@ -102,9 +104,19 @@ pub(super) fn names_system(surveyed: &Survey) -> Vec<&'static str> {
         .collect()
 }
 
-fn ctid(surveyed: &Survey) -> Result<bool, Denial> {
+fn ctid(relation: &Relation, access: &RelationAccess, surveyed: &Survey) -> Result<bool, Denial> {
     if !names_system(surveyed).contains(&"ctid") {
         return Ok(false);
+    }
+    if access.filter.is_some() {
+        return Err(Denial::new(
+            Reason::Policy,
+            format!(
+                "ctid of {} is not served: a row filter holds, and it tells of the rows it hides",
+                relation.label()
+            ),
+        )
+        .hint("leave it out; DuckDB does with SET pg_use_ctid_scan = false"));
     }
     // None of these has it, and a scan that serves it would make them have it.
     let is_row = |name: &str| surveyed.relations.iter().any(|one| one.refname == name);

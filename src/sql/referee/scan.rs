@@ -18,7 +18,7 @@ use crate::catalog::{Column, Relation, RelationKind, TypeClass};
 use crate::policy::{Action, ColumnAccess, RelationAccess, Treatment};
 use crate::sql::depth;
 use crate::sql::names::quote;
-use crate::sql::order::{GUARD, HEAP, Order, order};
+use crate::sql::order::{GUARD, HEAP, Order, SHUFFLE, order};
 use crate::sql::system;
 
 /// A subquery that is a scan.
@@ -136,7 +136,8 @@ impl<'a> Referee<'a> {
             && outputs_are(
                 select.target_list(),
                 outputs.filter_map(|(column, own)| output(column, own, filter.is_some())),
-                &["ctid"],
+                // It tells of the rows that a filter hides.
+                if filter.is_some() { &[] } else { &["ctid"] },
             )
             && self
                 .rows(select, filter, &|name| open(relation, &access, name), root)
@@ -200,10 +201,7 @@ impl<'a> Referee<'a> {
         open: &dyn Fn(&str) -> Option<&'a Column>,
         root: &Root<'_>,
     ) -> Option<Order> {
-        let given = match is_sorted(select)? {
-            true => Order::Heap,
-            false => Order::Any,
-        };
+        let given = sorted(select)?;
         let mut found = conjuncts(select.where_clause());
         let guarded = found.pop_if(|last| is_guard(*last)).is_some();
         let given = given.max(if guarded { Order::Guarded } else { Order::Any });
@@ -259,21 +257,28 @@ impl<'a> Referee<'a> {
     }
 }
 
-/// Whether the rows are put into the table's order; none where into another.
-fn is_sorted(select: &nodes::SelectStmt) -> Option<bool> {
+/// What order the rows are put into; none where into another.
+fn sorted(select: &nodes::SelectStmt) -> Option<Order> {
     let mut given = select.sort_clause().iter();
-    if given.len() == 0 {
-        return Some(false);
+    let is_plain = |sort: &nodes::SortBy| {
+        sort.sortby_dir == nodes::SortByDir::SORTBY_DEFAULT
+            && sort.sortby_nulls == nodes::SortByNulls::SORTBY_NULLS_DEFAULT
+            && sort.use_op().is_empty()
+    };
+    let is_shuffle =
+        |sort: &nodes::SortBy| is_expression(SHUFFLE, |expected| same(expected, sort.node()));
+    match given.len() {
+        0 => Some(Order::Any),
+        1 => {
+            let only = given.next()?;
+            (is_plain(only) && is_shuffle(only)).then_some(Order::Shuffled)
+        }
+        len => {
+            let mut both = given.zip(HEAP);
+            let all = both.all(|(sort, name)| is_plain(sort) && is_column(sort.node(), name));
+            (all && len == HEAP.len()).then_some(Order::Heap)
+        }
     }
-    let all = HEAP.iter().all(|name| {
-        given.next().is_some_and(|sort| {
-            sort.sortby_dir == nodes::SortByDir::SORTBY_DEFAULT
-                && sort.sortby_nulls == nodes::SortByNulls::SORTBY_NULLS_DEFAULT
-                && sort.use_op().is_empty()
-                && is_column(sort.node(), name)
-        })
-    });
-    (all && given.next().is_none()).then_some(true)
 }
 
 fn is_guard(condition: Node<'_>) -> bool {
