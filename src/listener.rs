@@ -18,6 +18,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 pub mod tls;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -35,6 +36,7 @@ pub use refused::Refused;
 pub use startup::Protocol;
 pub use stream::Stream;
 pub use tls::{Tls, TlsInfo};
+pub use workers::Workers;
 
 use crate::config::{Listen, Plaintext};
 use crate::error::{Tell as _, Told};
@@ -157,6 +159,7 @@ pub enum ListenError {
 pub struct Listener {
     sockets: Vec<TcpListener>,
     door: Arc<Door>,
+    workers: Arc<Workers>,
 }
 
 /// What every connection must pass.
@@ -174,11 +177,12 @@ struct Door {
 }
 
 impl Listener {
-    /// Binds the sockets and reads the certificate.
+    /// Binds the sockets and reads the certificate. Connections are served on those
+    /// threads.
     ///
     /// # Errors
     /// As [`ListenError`] says.
-    pub async fn bind(listen: &Listen) -> Result<Self, ListenError> {
+    pub async fn bind(listen: &Listen, workers: Workers) -> Result<Self, ListenError> {
         let tls = match &listen.tls {
             Some(files) => Some(Tls::load(&files.certificate, &files.key)?),
             None => None,
@@ -192,6 +196,7 @@ impl Listener {
         let spare = (max_connections / 8).max(16);
         Ok(Self {
             sockets,
+            workers: Arc::new(workers),
             door: Arc::new(Door {
                 tls,
                 plaintext: listen.plaintext,
@@ -223,8 +228,9 @@ impl Listener {
     ) {
         let mut sockets = JoinSet::new();
         for socket in self.sockets {
-            let (door, accept) = (self.door.clone(), accept.clone());
-            sockets.spawn(serve_socket(socket, door, accept, stage.subscribe()));
+            let (door, workers) = (self.door.clone(), self.workers.clone());
+            let stage = stage.subscribe();
+            sockets.spawn(serve_socket(socket, door, workers, accept.clone(), stage));
         }
         let mut now = stage.subscribe();
         Stage::Draining.reached(&mut now).await;
@@ -255,6 +261,7 @@ impl Door {
 async fn serve_socket<A: Accept>(
     socket: TcpListener,
     door: Arc<Door>,
+    workers: Arc<Workers>,
     accept: Arc<A>,
     mut stage: watch::Receiver<Stage>,
 ) {
@@ -273,12 +280,18 @@ async fn serve_socket<A: Accept>(
                     tracing::warn!(%peer, "dropped: too many sockets");
                     continue;
                 };
-                let connection =
-                    connection(tcp, peer, door.clone(), accept.clone(), watched.clone());
-                connections.spawn(async move {
-                    connection.await;
-                    drop(slot);
-                });
+                let (worker, held) = workers.pick();
+                let (door, accept, stage) = (door.clone(), accept.clone(), watched.clone());
+                let tcp = tcp.into_std();
+                let served = async move {
+                    // From here on, this thread hears of it.
+                    match tcp.and_then(TcpStream::from_std) {
+                        Ok(tcp) => connection(tcp, peer, door, accept, stage).await,
+                        Err(error) => tracing::warn!(%error, %peer, "a connection was dropped"),
+                    }
+                    drop((slot, held));
+                };
+                connections.spawn_on(served, &worker);
             }
             Err(error) => {
                 // Out of file descriptors, mostly: trying again at once would spin.

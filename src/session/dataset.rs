@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::record::What;
@@ -178,7 +179,13 @@ impl Dataset {
     async fn read(&self, reading: &mut Read, log: &Log) {
         let epoch = self.catalog.borrow().epoch;
         let began = Instant::now();
-        let read = load(&self.target, epoch + 1).await;
+        // Taking a large one in keeps a thread busy, which is to be nobody's session's.
+        let (target, runtime) = (self.target.clone(), Handle::current());
+        let loading = move || runtime.block_on(load(&target, epoch + 1));
+        let read = match tokio::task::spawn_blocking(loading).await {
+            Ok(read) => read.map_err(|error| error.to_string()),
+            Err(fault) => Err(fault.to_string()),
+        };
         reading.tried = Some(Instant::now());
         let (epoch, error) = match read {
             Ok(catalog) => {
@@ -190,7 +197,7 @@ impl Dataset {
             }
             Err(error) => {
                 tracing::error!(dataset = %self.name, %error, "catalog not refreshed");
-                (epoch, Some(error.to_string()))
+                (epoch, Some(error))
             }
         };
         let what = What::CatalogRefresh {

@@ -5,7 +5,9 @@
 //! all sessions. Invariant: of texts longer than [`LONG`], no more bytes than the
 //! budget are planned at a time, or one text alone.
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// A text this long can take a while to plan, and memory that counts.
 pub(super) const LONG: usize = 8 << 10;
@@ -16,12 +18,12 @@ pub const STACK: usize = 64 << 20;
 
 /// Bytes of text that may be planned at a time.
 pub struct Planning {
-    free: Semaphore,
+    free: Arc<Semaphore>,
     budget: u32,
 }
 
 /// Holds its text's part of the budget until dropped.
-pub(super) type Turn<'a> = Option<SemaphorePermit<'a>>;
+pub(super) type Turn = Option<OwnedSemaphorePermit>;
 
 impl Planning {
     /// For two texts of the longest that is decided on.
@@ -30,7 +32,7 @@ impl Planning {
         // At least what a text takes that is just too long to pass by.
         let budget = budget.max(2 * LONG as u32);
         Self {
-            free: Semaphore::new(budget as usize),
+            free: Arc::new(Semaphore::new(budget as usize)),
             budget,
         }
     }
@@ -41,22 +43,25 @@ impl Planning {
     }
 
     /// A turn, where none has to be waited for.
-    pub(super) fn now(&self, length: usize) -> Option<Turn<'_>> {
+    pub(super) fn now(&self, length: usize) -> Option<Turn> {
         if length <= LONG {
             return Some(None);
         }
-        self.free
-            .try_acquire_many(self.share(length))
+        let free = self.free.clone();
+        free.try_acquire_many_owned(self.share(length))
             .ok()
             .map(Some)
     }
 
     /// A turn, in the order in which they are asked for. Safe to cancel.
-    pub(super) async fn turn(&self, length: usize) -> Turn<'_> {
+    pub(super) async fn turn(&self, length: usize) -> Turn {
         match length <= LONG {
             true => None,
             // It is never closed.
-            false => self.free.acquire_many(self.share(length)).await.ok(),
+            false => {
+                let free = self.free.clone();
+                free.acquire_many_owned(self.share(length)).await.ok()
+            }
         }
     }
 }

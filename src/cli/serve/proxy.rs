@@ -19,10 +19,10 @@ use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
-use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls};
+use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
-use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, Shared};
+use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, STACK, Shared};
 use crate::stage::Stage;
 use crate::upstream::connect::{Secret, Target};
 
@@ -61,6 +61,9 @@ pub(crate) enum ServeError {
     /// The addresses or the certificate.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// The threads that serve.
+    #[error("the threads that serve cannot be started: {0}")]
+    Threads(std::io::Error),
 }
 
 /// A proxy that serves.
@@ -123,7 +126,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         error: None,
     };
     log.append(&Event::now(None, loaded)).await?;
-    let listener = Listener::bind(&config.listen).await?;
+    let workers = Workers::start(STACK).map_err(ServeError::Threads)?;
+    let listener = Listener::bind(&config.listen, workers).await?;
     let addresses = listener.addresses();
     let stage = watch::Sender::new(Stage::Serving);
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);

@@ -189,7 +189,11 @@ async fn shutdown_waits_for_nobody_who_is_not_there() {
 
 #[tokio::test]
 async fn bad_files_and_addresses_are_named() {
-    let bind = async |listen: Listen| Listener::bind(&listen).await.unwrap_err().to_string();
+    let bind = async |listen: Listen| {
+        let workers = Workers::start(1 << 20).unwrap();
+        let bound = Listener::bind(&listen, workers).await;
+        bound.unwrap_err().to_string()
+    };
     let one = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
     let other = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
     let tls = |certificate: PathBuf, key: PathBuf| Listen {

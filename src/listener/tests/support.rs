@@ -148,7 +148,9 @@ impl Proxy {
             ..Listen::default()
         };
         change(&mut listen);
-        let listener = Listener::bind(&listen).await.unwrap();
+        let listener = Listener::bind(&listen, Workers::start(1 << 20).unwrap())
+            .await
+            .unwrap();
         let address = listener.addresses()[0];
         let echo = Arc::new(Echo {
             identities,

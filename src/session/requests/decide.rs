@@ -8,16 +8,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::RuntimeFlavor;
+use tokio::sync::oneshot;
 
 use super::Requests;
 use super::deny::{Refused, no_grant};
 use crate::audit::Who;
 use crate::catalog::Oid;
-use crate::error::Tell;
+use crate::error::{SqlState, Tell, Told};
 use crate::session::authority::{Decided, Sight};
-use crate::session::planning::{LONG, STACK, Turn};
-use crate::session::{End, Session};
+use crate::session::planning::{STACK, Turn};
+use crate::session::settings::SearchPath;
+use crate::session::{End, Shared, Tag};
 use crate::sql::{self, Denial, Effect, Reason, Scope};
 
 /// How often a session waits for a name that is not found, where the catalog has just
@@ -172,16 +173,43 @@ where
         types: &[Oid],
         scope: &Scope,
     ) -> Result<Result<Vec<Step>, Refused>, End> {
-        let _turn = self.turn(text.len()).await?;
-        let planner = Planner {
-            session: self.session,
-            sight: &self.sight,
+        let turn = self.turn(text.len()).await?;
+        let session = self.session;
+        if turn.is_none() {
+            let planner = Planner {
+                shared: &session.shared,
+                sight: &self.sight,
+                tag: &session.tag,
+                path: &|| session.pipeline().path().clone(),
+            };
+            return Ok(planner.planned(text, types, scope));
+        }
+        let (shared, sight, tag) = (
+            session.shared.clone(),
+            self.sight.clone(),
+            session.tag.clone(),
+        );
+        let path = session.pipeline().path().clone();
+        let (text, types, scope) = (text.clone(), types.to_vec(), scope.clone());
+        let plan = move || {
+            let planner = Planner {
+                shared: &shared,
+                sight: &sight,
+                tag: &tag,
+                path: &|| path.clone(),
+            };
+            planner.planned(&text, &types, &scope)
         };
-        Ok(apart(text.len(), || planner.planned(text, types, scope)))
+        apart(turn, plan).await.ok_or_else(|| {
+            End::Told(Told::fatal(
+                SqlState::INTERNAL_ERROR,
+                "the statement could not be planned: a fault of pgveil",
+            ))
+        })
     }
 
     /// Waits until a text of that length may be planned.
-    async fn turn(&mut self, length: usize) -> Result<Turn<'a>, End> {
+    async fn turn(&mut self, length: usize) -> Result<Turn, End> {
         let planning = &self.session.shared.planning;
         if let Some(turn) = planning.now(length) {
             return Ok(turn);
@@ -197,13 +225,15 @@ where
 
 /// What planning needs of a session, on whatever thread.
 struct Planner<'a> {
-    session: &'a Session,
+    shared: &'a Shared,
     sight: &'a Sight,
+    tag: &'a Tag,
+    path: &'a dyn Fn() -> SearchPath,
 }
 
 impl Planner<'_> {
     fn planned(&self, text: &Arc<str>, types: &[Oid], scope: &Scope) -> Result<Vec<Step>, Refused> {
-        let authority = &self.session.shared.authority;
+        let authority = &self.shared.authority;
         let whole = authority.decide(text, types, self.sight, scope);
         let one_by_one = match &whole {
             Ok(decided) => {
@@ -227,7 +257,7 @@ impl Planner<'_> {
             return Err(whole.err().unwrap_or_else(unsplit).into());
         }
         // Each statement in the light of those before it.
-        let mut paths = self.session.pipeline().path().clone();
+        let mut paths = (self.path)();
         let mut outcomes = Vec::with_capacity(sources.len());
         for source in sources {
             let scope = paths.effective();
@@ -257,37 +287,39 @@ impl Planner<'_> {
             local,
         } = &step.effect
         {
-            let name = self.session.tag.application_name(Some(claim));
+            let name = self.tag.application_name(Some(claim));
             step.decided.plan = sql::set_application_name(&name, *local);
         }
         step
     }
 }
 
-/// A text that can take a while has a thread of its own, so that other sessions'
-/// tasks go on. What it leaves to the allocator is the next one's, for the C library
-/// gives a new thread the memory of one that has ended.
-fn apart<T: Send>(length: usize, work: impl Fn() -> T + Sync) -> T {
-    let flavor = tokio::runtime::Handle::try_current().map(|handle| handle.runtime_flavor());
-    match flavor {
-        Ok(RuntimeFlavor::MultiThread) if length > LONG => {
-            tokio::task::block_in_place(|| on_a_thread(work))
+/// A text that can take a while has a thread of its own, so that other sessions go on;
+/// where there can be no more threads, this one does it. It keeps its turn until it is
+/// done, whoever still waits for it. What it leaves to the allocator is the next one's,
+/// for the C library gives a new thread the memory of one that has ended. `None` where
+/// it panics.
+async fn apart<T: Send + 'static>(
+    turn: Turn,
+    work: impl Fn() -> T + Send + Sync + 'static,
+) -> Option<T> {
+    let work = Arc::new((turn, work));
+    let (done, outcome) = oneshot::channel();
+    let own = work.clone();
+    let thread = thread::Builder::new().stack_size(STACK);
+    let started = thread.spawn(move || {
+        let made = (own.1)();
+        drop(own);
+        // Who asked may be gone.
+        let _ = done.send(made);
+    });
+    match started {
+        Ok(_) => {
+            drop(work);
+            outcome.await.ok()
         }
-        _ => work(),
+        Err(_) => Some((work.1)()),
     }
-}
-
-fn on_a_thread<T: Send>(work: impl Fn() -> T + Sync) -> T {
-    thread::scope(|scope| {
-        let own = thread::Builder::new().stack_size(STACK);
-        match own.spawn_scoped(scope, &work) {
-            Ok(running) => running
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-            // Where there can be no more threads, here.
-            Err(_) => work(),
-        }
-    })
 }
 
 /// Whether a later statement of the same message may mean something else, or
