@@ -44,11 +44,11 @@ impl Check {
         }
         writeln!(
             std::io::stdout(),
-            "{}: {} datasets, {} roles, {} identities; digest {}",
+            "{}: {}, {}, {}; digest {}",
             self.directory.display(),
-            policy.datasets().count(),
-            policy.roles().count(),
-            policy.identities().count(),
+            counted(policy.datasets().count(), "dataset", "datasets"),
+            counted(policy.roles().count(), "role", "roles"),
+            counted(policy.identities().count(), "identity", "identities"),
             policy.digest
         )?;
         if self.strict && !policy.warnings.is_empty() {
@@ -56,4 +56,8 @@ impl Check {
         }
         Ok(())
     }
+}
+
+fn counted(count: usize, one: &str, several: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { several })
 }
