@@ -204,7 +204,7 @@ pub struct Catalog {
     pub indexes: Indexes,
     /// Foreign keys
     pub keys: ForeignKeys,
-    /// Sequences that belong to a relation's column, and the relation.
+    /// Sequences that belong to a relation's column, and indexes, and the relation.
     pub owners: HashMap<Oid, Oid>,
     /// Functions by name, over all schemas.
     pub functions: HashMap<Arc<str>, Vec<Function>>,

@@ -34,6 +34,7 @@ mod skeleton;
 mod splice;
 mod statement;
 mod step;
+mod storage;
 mod survey;
 mod system;
 mod temporary;

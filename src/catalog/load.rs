@@ -181,7 +181,11 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
 /// An index of a relation that is in the catalog.
 fn index(row: Row, catalog: &mut Catalog) -> Result<(), Fault> {
     let mut row = Cells::of(row);
-    let (of, numbers): (Oid, String) = (row.value("relation")?, row.text("keys")?);
+    let (own, of) = (row.value("index")?, row.value("relation")?);
+    catalog.owners.insert(own, of);
+    let Some(numbers) = row.cell() else {
+        return Ok(());
+    };
     let Some(relation) = catalog.relations.get(&of) else {
         return Ok(());
     };

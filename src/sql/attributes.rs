@@ -23,6 +23,7 @@ pub(super) fn allow(name: &str, is_field: bool, context: &Context<'_>) -> Result
             schema: Some(function.schema.to_string()),
             name: name.to_owned(),
             argument: Argument::Other,
+            constant: None,
         };
         functions::allow(&site, context)?;
     }

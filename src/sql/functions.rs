@@ -10,10 +10,10 @@ use std::collections::BTreeSet;
 
 use crate::catalog::Volatility;
 
-use super::names::{effective_path, quote};
+use super::names::{effective_path, qualified, quote};
 use super::splice::Edit;
 use super::survey::{Argument, FunctionSite};
-use super::{Context, Denial, Reason, sequences, settings, types};
+use super::{Context, Denial, Reason, sequences, settings, storage, types};
 use crate::policy::Action;
 
 /// Stable or volatile, and yet neither reads rows nor changes anything that
@@ -220,6 +220,7 @@ const HARMLESS: &[&str] = &[
     "pg_get_userbyid",
     "pg_get_viewdef",
     "pg_identify_object",
+    "pg_identify_object_as_address",
     "pg_index_column_has_property",
     "pg_index_has_property",
     "pg_indexam_has_property",
@@ -391,6 +392,64 @@ pub(super) fn screened<'a>(
     }
 }
 
+/// Whether a call names a relation by a text that leaves the schema to the search_path:
+/// when what is prepared runs, that may be another one.
+pub(super) fn is_unpinned(site: &FunctionSite) -> bool {
+    let of_a_relation = sequences::concerns(&site.name) || storage::concerns(&site.name);
+    let own = site.schema.as_deref().is_none_or(|one| one == "pg_catalog");
+    match &site.argument {
+        Argument::Literal(text) => of_a_relation && own && sequences::is_unqualified(text),
+        Argument::Parameter | Argument::Screened | Argument::Other => false,
+    }
+}
+
+/// The edit that gives such a relation its full name, as it was decided on.
+pub(super) fn pin(
+    site: &FunctionSite,
+    schema: &str,
+    text: &str,
+    context: &Context<'_>,
+) -> Option<Edit> {
+    let Argument::Literal(name) = &site.argument else {
+        return None;
+    };
+    if schema != "pg_catalog" || !is_unpinned(site) {
+        return None;
+    }
+    let relation = sequences::named(name, context)?;
+    let start = site.constant?;
+    let name = qualified(&relation.schema, &relation.name).replace('\'', "''");
+    Some(Edit {
+        start,
+        end: literal_end(text, start)?,
+        text: match name.contains('\\') {
+            true => format!("E'{}'", name.replace('\\', "\\\\")),
+            false => format!("'{name}'"),
+        },
+    })
+}
+
+/// The end of a string constant of canonical text.
+fn literal_end(text: &str, start: usize) -> Option<usize> {
+    let rest = text.get(start..)?;
+    let escapes = rest.starts_with('E');
+    let open = start + usize::from(escapes);
+    let mut bytes = text.get(open..)?.strip_prefix('\'')?.bytes().enumerate();
+    while let Some((at, byte)) = bytes.next() {
+        match byte {
+            b'\\' if escapes => {
+                bytes.next();
+            }
+            b'\'' if text.as_bytes().get(open + at + 2) == Some(&b'\'') => {
+                bytes.next();
+            }
+            b'\'' => return Some(open + at + 2),
+            _ => {}
+        }
+    }
+    None
+}
+
 /// Any schema that has such a function, for tests of what happens to one that is not
 /// allowed.
 pub(super) fn any(site: &FunctionSite, context: &Context<'_>) -> String {
@@ -440,11 +499,20 @@ fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
         return Ok(());
     }
     if WHERE_ALL_IS_CLEAR.contains(&name) {
-        return match context.rights.all_clear() {
+        return match context.rights.all_clear() || storage::allows(name, literal, context) {
             true => Ok(()),
             false => refused(
                 "its result depends on stored data that is masked for this role",
                 "count or sum over the relation itself instead",
+            ),
+        };
+    }
+    if storage::concerns(name) {
+        return match storage::allows(name, literal, context) {
+            true => Ok(()),
+            false => refused(
+                "it is for an index, named by a constant, of a table that this role may write and sees in clear",
+                "ask whoever maintains the table",
             ),
         };
     }

@@ -35,7 +35,11 @@ pub(super) fn allow(
     let Some(found) = found else {
         return Err(Denial::new(
             Reason::UnknownRelation,
-            format!("{function} names no sequence that exists"),
+            match named(text, context) {
+                Some(other) => format!("\"{}\" is not a sequence", other.name),
+                // What was written is a literal, which has no place in a record.
+                None => format!("{function} names no sequence that exists"),
+            },
         ));
     };
     match writable(found, context) {
@@ -72,9 +76,20 @@ fn writable(sequence: &Relation, context: &Context<'_>) -> bool {
     }
 }
 
+/// Whether a function of Postgres's own names a sequence by a text.
+pub(super) fn concerns(function: &str) -> bool {
+    matches!(function, "nextval" | "setval" | "currval")
+}
+
+/// Whether the search_path decides what `regclass` makes of a text.
+pub(super) fn is_unqualified(text: &str) -> bool {
+    let is_oid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    !is_oid && parts(text).is_some_and(|parts| parts.len() == 1)
+}
+
 /// What `regclass` makes of a text (regclassin and stringToQualifiedNameList): an OID,
 /// or a name, folded where it is not quoted.
-fn named<'c>(text: &str, context: &Context<'c>) -> Option<&'c Arc<Relation>> {
+pub(super) fn named<'c>(text: &str, context: &Context<'c>) -> Option<&'c Arc<Relation>> {
     let catalog: &Catalog = context.catalog;
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return catalog.relations.get(&text.parse::<Oid>().ok()?);

@@ -78,6 +78,8 @@ steps! {
     Function,
     /// The name of a setting is not wrapped.
     Screen,
+    /// A relation named by a text stays without its schema.
+    Pin,
     /// Attribute notation calls what may not be called.
     Attribute,
     /// Operators are used behind which a function stands.

@@ -110,6 +110,8 @@ pub(super) struct FunctionSite {
     pub(super) name: String,
     /// What the first argument is.
     pub(super) argument: Argument,
+    /// Byte offset of that argument, if it is a string constant.
+    pub(super) constant: Option<usize>,
 }
 
 /// What a function's first argument is, as far as it decides about the call.

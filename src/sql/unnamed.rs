@@ -35,6 +35,7 @@ fn may_run(schema: &str, name: &str, context: &Context<'_>) -> bool {
         schema: Some(schema.to_owned()),
         name: name.to_owned(),
         argument: Argument::Other,
+        constant: None,
     };
     match schema {
         "pg_catalog" | "information_schema" => functions::allow(&site(), context).is_ok(),

@@ -170,6 +170,7 @@ CREATE INDEX members_found ON public.members USING gin (to_tsvector('simple', em
 CREATE TABLE public.tours (id integer, day date, email text) PARTITION BY RANGE (day);
 CREATE TABLE public.tours_1 PARTITION OF public.tours FOR VALUES FROM ('2024-01-01') TO ('2025-01-01');
 CREATE INDEX tours_1_lower ON public.tours_1 (id, lower(email));
+CREATE INDEX parts_range ON public.parts USING brin (id);
 
 -- Rows that another server orders.
 CREATE FOREIGN DATA WRAPPER elsewhere;

@@ -78,6 +78,8 @@ pub(super) fn edits(
             allowed => allowed?,
         };
         edits.extend(screen.filter(|_| !wrong(Step::Screen)));
+        let pin = functions::pin(&site, &schema, &canonical.text, context);
+        edits.extend(pin.filter(|_| !wrong(Step::Pin)));
         let open = functions::is_open(&site, context);
         if site.schema.is_none() && !open && !wrong(Step::Prefix) {
             let prefix = functions::prefix(&schema);

@@ -206,6 +206,9 @@ impl Referee<'_> {
             if site.schema.is_none() && !open && place.depth == 0 {
                 return Err(format!("function {} is not qualified", site.name));
             }
+            if place.depth == 0 && functions::is_unpinned(site) {
+                return Err(format!("{} names a relation without its schema", site.name));
+            }
             functions::allow(site, place.context).map_err(|denial| denial.message)?;
         }
         Ok(())

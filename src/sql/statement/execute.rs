@@ -32,6 +32,8 @@ pub(super) fn execute(
             Err(_) if wrong(Step::Function) => functions::any(site, context),
             allowed => allowed?,
         };
+        let pin = functions::pin(site, &schema, &canonical.text, context);
+        edits.extend(pin.filter(|_| !wrong(Step::Pin)));
         let open = functions::is_open(site, context);
         if site.schema.is_none() && !open && !wrong(Step::Prefix) {
             edits.push(Edit {

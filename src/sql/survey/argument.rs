@@ -17,6 +17,16 @@ pub(super) fn first(call: &nodes::FuncCall) -> Argument {
     }
 }
 
+/// Byte offset of a call's first argument, if it is a string constant.
+pub(super) fn place(call: &nodes::FuncCall) -> Option<usize> {
+    match call.args().first().map(named) {
+        Some(node @ Node::A_Const(value)) if constant(node).is_some() => {
+            usize::try_from(value.location).ok()
+        }
+        _ => None,
+    }
+}
+
 /// A text that is cast to the name of a relation, which it is either way.
 fn named(node: Node<'_>) -> Node<'_> {
     match node {

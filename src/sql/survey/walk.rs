@@ -380,6 +380,7 @@ impl Walk<'_> {
             schema,
             name,
             argument: argument::first(call),
+            constant: argument::place(call),
         });
         Ok(())
     }
