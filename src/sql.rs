@@ -40,6 +40,7 @@ mod system;
 mod temporary;
 mod types;
 mod unnamed;
+mod updatable;
 mod version;
 
 use std::sync::Arc;

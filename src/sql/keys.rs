@@ -10,12 +10,12 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::catalog::{ForeignKey, Oid, OnChange, Relation};
+use crate::catalog::{ForeignKey, Oid, OnChange, Relation, RelationKind};
 use crate::policy::{Action, RelationAccess};
 
 use super::names::lookup;
 use super::survey::{Columns, Survey, Written};
-use super::{Context, Denial, Reason, temporary};
+use super::{Context, Denial, Reason, temporary, updatable};
 
 /// Whether no foreign key tells anything of a statement's writes.
 pub(super) fn allow(found: &Survey, context: &Context<'_>) -> Result<(), Denial> {
@@ -46,7 +46,14 @@ pub(super) fn write(
         context,
         seen: BTreeSet::new(),
     };
-    spread.write(relation, written)
+    if relation.kind != RelationKind::View {
+        return spread.write(relation, written);
+    }
+    let carried = updatable::carried(written);
+    let beneath = updatable::allow(relation, context)?;
+    beneath
+        .iter()
+        .try_for_each(|one| spread.write(one, &carried))
 }
 
 /// A write, and what foreign keys carry on from it.

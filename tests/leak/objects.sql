@@ -2,6 +2,7 @@
 CREATE ROLE proxy LOGIN;
 GRANT pg_read_all_data TO proxy;
 GRANT INSERT, UPDATE, DELETE ON public.orders, public.customers, public.makers, public.wares, public.parts,
+    public.part_labels, public.part_words, public.shelf_labels, public.maker_labels, public.customer_contacts,
     public.shelves, public.boxes TO proxy;
 GRANT USAGE, UPDATE ON ALL SEQUENCES IN SCHEMA public TO proxy;
 GRANT CREATE ON SCHEMA public TO proxy;

@@ -176,3 +176,10 @@ CREATE INDEX parts_range ON public.parts USING brin (id);
 CREATE FOREIGN DATA WRAPPER elsewhere;
 CREATE SERVER far FOREIGN DATA WRAPPER elsewhere;
 CREATE FOREIGN TABLE public.far_tours (id integer, email text) SERVER far;
+-- Views that can be written, and what may not be beneath them.
+CREATE VIEW public.part_labels AS SELECT id, label FROM public.parts WHERE id > 0;
+CREATE VIEW public.part_words AS SELECT id, label AS word FROM public.part_labels;
+CREATE VIEW public.shelf_labels AS SELECT id, label FROM public.shelves;
+CREATE VIEW public.maker_labels AS
+    SELECT id, label FROM public.wares WHERE id IN (SELECT id FROM public.makers);
+CREATE VIEW public.ware_calls AS SELECT id, public.peek('', id) AS told FROM public.wares;

@@ -15,7 +15,7 @@ use crate::sql::canonical::Canonical;
 use crate::sql::names::lookup;
 use crate::sql::step::{Step, wrong};
 use crate::sql::survey::{RelationSite, Role, Survey};
-use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary, types};
+use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary, types, updatable};
 
 /// A relation as the statement reaches it.
 pub(super) struct Reached {
@@ -147,7 +147,7 @@ pub(super) fn reach(
     }
     match site.role {
         Role::Target => {
-            target(relation, &access)?;
+            reached.beneath = target(relation, &access, context)?;
             if surveyed.takes_row(site) && !wrong(Step::Row) {
                 types::row(relation, context)?;
             }
@@ -227,25 +227,31 @@ fn of_a_view() -> Denial {
     .hint("draw from the relations that the view reads")
 }
 
-fn target(relation: &Relation, access: &RelationAccess) -> Result<(), Denial> {
+/// Whether it may be written, and what a write touches beneath it.
+fn target(
+    relation: &Relation,
+    access: &RelationAccess,
+    context: &Context<'_>,
+) -> Result<Vec<RelationUse>, Denial> {
     permitted(relation, access, Action::Write)?;
     if wrong(Step::Target) {
-        return Ok(());
+        return Ok(Vec::new());
     }
     if !matches!(
         relation.kind,
-        RelationKind::Table | RelationKind::PartitionedTable
+        RelationKind::Table | RelationKind::PartitionedTable | RelationKind::View
     ) {
         return Err(Denial::new(
             Reason::Unsupported,
             format!(
-                "{} is not a table: writes go to tables only",
+                "{} is not a table: writes go to tables and views only",
                 relation.label()
             ),
         ));
     }
     match access.is_clear() {
-        true => Ok(()),
+        true if relation.kind == RelationKind::View => through(relation, access, context),
+        true => Ok(Vec::new()),
         false => Err(Denial::new(
             Reason::Policy,
             format!(
@@ -255,4 +261,24 @@ fn target(relation: &Relation, access: &RelationAccess) -> Result<(), Denial> {
         )
         .hint("write through an identity that sees the whole relation in clear")),
     }
+}
+
+/// Whether a view may be written: its rows are read as they are, and so are the tables
+/// beneath it, which change.
+fn through(
+    view: &Relation,
+    access: &RelationAccess,
+    context: &Context<'_>,
+) -> Result<Vec<RelationUse>, Denial> {
+    permitted(view, access, Action::Read)?;
+    let read = super::views::stored(view, context)?;
+    for relation in updatable::allow(view, context)? {
+        if !wrong(Step::Row) {
+            types::row(&relation, context)?;
+        }
+        if !wrong(Step::Value) {
+            types::values(&relation, context)?;
+        }
+    }
+    Ok(read)
 }

@@ -5,13 +5,14 @@
 
 use std::collections::BTreeSet;
 
-use super::govern_nested;
 use super::reach::{Reached, Standing, row_is_foreign};
+use super::{Governed, govern_nested};
+use crate::catalog::Relation;
 use crate::policy::{RelationAccess, Treatment};
 use crate::sql::canonical::Canonical;
 use crate::sql::step::{Step, wrong};
 use crate::sql::survey::Survey;
-use crate::sql::{Context, Denial, Reason, Scope};
+use crate::sql::{Context, Denial, Reason, RelationUse, Scope};
 
 /// Views inside views, at most.
 const VIEW_DEPTH: usize = 16;
@@ -41,14 +42,7 @@ pub(super) fn expand(
             format!("view {} has no definition", relation.label()),
         ));
     };
-    // Definitions are loaded with every name qualified.
-    let nowhere = Scope::default();
-    let inside = Context {
-        scope: &nowhere,
-        ..*context
-    };
-    let canonical = Canonical::one(definition).map_err(in_view)?;
-    let governed = govern_nested(&canonical, &inside, depth + 1).map_err(in_view)?;
+    let governed = inside(definition, context, depth).map_err(in_view)?;
     reached.beneath = governed.touched;
     if wrong(Step::View) {
         return Ok(());
@@ -62,6 +56,34 @@ pub(super) fn expand(
         false => Standing::Scan(governed.text),
     };
     Ok(())
+}
+
+/// What a definition comes to; it is loaded with every name qualified.
+fn inside(definition: &str, context: &Context<'_>, depth: usize) -> Result<Governed, Denial> {
+    let nowhere = Scope::default();
+    let inside = Context {
+        scope: &nowhere,
+        ..*context
+    };
+    let canonical = Canonical::one(definition)?;
+    govern_nested(&canonical, &inside, depth + 1)
+}
+
+/// What is beneath a view, if all of that is read as it is stored.
+pub(super) fn stored(view: &Relation, context: &Context<'_>) -> Result<Vec<RelationUse>, Denial> {
+    let refused = |why: &str| {
+        Denial::new(
+            Reason::Policy,
+            format!("no write of view {}: {why}", view.label()),
+        )
+    };
+    let definition = view.definition.as_ref();
+    let definition = definition.ok_or_else(|| refused("it has no definition"))?;
+    let governed = inside(definition, context, 0).map_err(|denial| refused(&denial.message))?;
+    match governed.governed {
+        false => Ok(governed.touched),
+        true => Err(refused("something beneath it is masked for this role")),
+    }
 }
 
 /// Inside a view, a name that would mean a hidden column is refused here: left to

@@ -13,7 +13,7 @@ use super::{Place, Referee, Verdict};
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::Action;
 use crate::sql::survey::{Role, Survey};
-use crate::sql::{Context, Scope, functions, gate, system, temporary, types};
+use crate::sql::{Context, Scope, functions, gate, system, temporary, types, updatable};
 
 /// Views inside views, at most.
 const DEPTH: usize = 16;
@@ -31,7 +31,7 @@ impl Referee<'_> {
                     return Err(format!("a view writes {}", site.name));
                 }
                 Role::Target => {
-                    let relation = self.changes(schema, name)?;
+                    let relation = self.changes(schema, name, place)?;
                     if relation.is_some_and(|one| self.is_foreign_row(one)) && found.takes_row(site)
                     {
                         return Err(format!("it takes rows of the foreign type {}", site.name));
@@ -84,7 +84,15 @@ impl Referee<'_> {
     /// Whether the caller may write to that relation by its name.
     pub(super) fn writes(&self, name: &nodes::RangeVar) -> Verdict {
         match name.catalogname() {
-            None => self.changes(name.schemaname(), name.relname()).map(|_| ()),
+            None => {
+                let changed = self.changes(name.schemaname(), name.relname(), self.here())?;
+                match changed {
+                    Some(view) if view.kind == RelationKind::View => {
+                        Err(format!("it takes {} for a table", view.label()))
+                    }
+                    _ => Ok(()),
+                }
+            }
             Some(_) => Err("it names a relation with a database".into()),
         }
     }
@@ -94,6 +102,7 @@ impl Referee<'_> {
         &self,
         schema: Option<&str>,
         name: Option<&str>,
+        place: Place<'_>,
     ) -> Result<Option<&Arc<Relation>>, String> {
         let Some(relation) = self.named(schema, name, self.context)? else {
             return Ok(None);
@@ -102,13 +111,33 @@ impl Referee<'_> {
         self.judged.borrow_mut().insert(relation.oid);
         let is_table = matches!(
             relation.kind,
-            RelationKind::Table | RelationKind::PartitionedTable
+            RelationKind::Table | RelationKind::PartitionedTable | RelationKind::View
         );
         let may = access.actions.contains(&Action::Write) && access.is_clear();
         match !relation.is_system() && is_table && may {
-            true => self.values(relation).map(|()| Some(relation)),
+            true => {
+                self.values(relation)?;
+                if relation.kind == RelationKind::View {
+                    self.through(schema, name, relation, place)?;
+                }
+                Ok(Some(relation))
+            }
             false => Err(format!("it writes {}", relation.label())),
         }
+    }
+
+    /// Whether a view may be written: it is read as it is stored, and so is each table
+    /// beneath it, which may be written.
+    fn through(
+        &self,
+        schema: Option<&str>,
+        name: Option<&str>,
+        view: &Relation,
+        place: Place<'_>,
+    ) -> Verdict {
+        self.reads(schema, name, place)?;
+        let beneath = updatable::allow(view, self.context).map_err(|denial| denial.message)?;
+        beneath.iter().try_for_each(|one| self.known(one))
     }
 
     /// The relation of a full name; none for a temporary table of the session's own.

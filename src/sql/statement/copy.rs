@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use pg_raw_parse::{Node, nodes};
 
+use super::written::table;
 use super::{Kind, planned, query};
 use crate::catalog::{Relation, RelationKind};
 use crate::policy::Treatment;
@@ -52,6 +53,9 @@ pub(super) fn copy(
     let Some((schema, name)) = &governed.named else {
         return Err(Denial::new(Reason::Referee, "COPY names no relation"));
     };
+    if copy.is_from {
+        table(schema, name, context)?;
+    }
     let text = apply(
         &canonical.text,
         vec![Edit {

@@ -3,6 +3,7 @@
 use pg_raw_parse::{Node, nodes};
 
 use super::{Kind, plan};
+use crate::catalog::RelationKind;
 use crate::policy::Action;
 use crate::sql::canonical::Canonical;
 use crate::sql::names::{name_end, qualified, quote};
@@ -60,6 +61,7 @@ pub(super) fn relations(
                 "a name is not where the grammar says it is",
             ));
         };
+        table(schema, name, context)?;
         edits.push(Edit {
             start,
             end,
@@ -73,4 +75,15 @@ pub(super) fn relations(
         touched,
         ..plan(kind.label(), text.into(), Effect::None, Some(Action::Write))
     })
+}
+
+/// Views are written by INSERT, UPDATE, DELETE and MERGE alone.
+pub(super) fn table(schema: &str, name: &str, context: &Context<'_>) -> Result<(), Denial> {
+    match context.catalog.relation(schema, name) {
+        Some(view) if view.kind == RelationKind::View && !wrong(Step::Target) => Err(Denial::new(
+            Reason::Unsupported,
+            format!("{} is not a table", view.label()),
+        )),
+        _ => Ok(()),
+    }
 }
