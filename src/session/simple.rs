@@ -143,7 +143,7 @@ where
             Effect::Fetch(name) => {
                 let portal = self
                     .portal(name, names)
-                    .ok_or_else(|| Refused::from(no_portal(name)))?;
+                    .ok_or_else(|| Refused::from(no_cursor(name)))?;
                 self.unchanged(&portal.prepared).await?;
                 run.statement = standing_for(&run.statement, &portal.prepared);
                 run.portal = Some(portal.clone());
@@ -227,6 +227,13 @@ pub(super) fn no_statement(name: &str) -> Told {
             "" => "unnamed prepared statement does not exist".to_owned(),
             name => format!("prepared statement \"{name}\" does not exist"),
         },
+    )
+}
+
+fn no_cursor(name: &str) -> Told {
+    Told::error(
+        SqlState::UNDEFINED_CURSOR,
+        format!("cursor \"{name}\" does not exist"),
     )
 }
 

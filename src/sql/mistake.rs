@@ -108,8 +108,8 @@ fn mistake(what: &str) -> Option<Mistake> {
     let begins = BEGINNINGS.iter().find(|(start, _)| what.starts_with(start));
     match begins {
         Some((_, mistake)) => Some(*mistake),
-        // Of E'…'; `invalid Unicode escape value` is a syntax error, and so would be
-        // the same of U&'…', which says it in the same words.
+        // Of E'…'; `invalid Unicode escape value` is a syntax error, and so is the same
+        // of U&'…': see [`locate`].
         None if what == "invalid Unicode escape" => Some(Mistake::Escape),
         None if what.contains(" constraints cannot be marked ") => Some(Mistake::Unimplemented),
         // `role name "public" is reserved`, `CURRENT_USER cannot be used as …`
@@ -124,6 +124,11 @@ fn mistake(what: &str) -> Option<Mistake> {
 /// message names the token: it is the last one of that spelling up to which there is
 /// nothing wrong.
 pub(super) fn locate(mut denial: Denial, text: &str) -> Denial {
+    // U&'…' and E'…' have their mistakes in the same words; this one takes a `\u`.
+    let could_be_e = text.contains("\\u") || text.contains("\\U");
+    if denial.reason == Reason::Grammar(Mistake::Escape) && !could_be_e {
+        denial.reason = Reason::Syntax;
+    }
     if denial.reason != Reason::Syntax {
         return denial;
     }

@@ -62,10 +62,7 @@ fn govern_nested(
     let surveyed = survey::survey(query, &|_| Rest::All)?;
     screen::bounded(&surveyed)?;
     if surveyed.into && !wrong(Step::Into) {
-        return Err(
-            Denial::new(Reason::Unsupported, "SELECT INTO is not served")
-                .hint("use CREATE TEMP TABLE … AS where policy grants the action `temp`"),
-        );
+        return Err(into(canonical.node()));
     }
     let mut reached = Vec::new();
     for site in surveyed.relations.iter().filter(|site| !site.cte) {
@@ -136,4 +133,26 @@ fn govern_nested(
             .iter()
             .any(|site| site.role == Role::Target),
     })
+}
+
+/// SELECT INTO, which Postgres has as a statement of its own only.
+fn into(statement: Node<'_>) -> Denial {
+    let query = match statement {
+        Node::ExplainStmt(explain) => explain.query(),
+        Node::CopyStmt(_) => {
+            return Denial::new(Reason::Unsupported, "COPY (SELECT INTO) is not supported");
+        }
+        other => other,
+    };
+    let Node::SelectStmt(mut first) = query else {
+        return Denial::new(Reason::Syntax, "SELECT ... INTO is not allowed here");
+    };
+    while let Some(left) = first.larg() {
+        first = left;
+    }
+    match first.into_clause() {
+        Some(_) => Denial::new(Reason::Unsupported, "SELECT INTO is not served")
+            .hint("use CREATE TEMP TABLE … AS where policy grants the action `temp`"),
+        None => Denial::new(Reason::Syntax, "SELECT ... INTO is not allowed here"),
+    }
 }

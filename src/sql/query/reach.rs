@@ -222,7 +222,7 @@ fn permitted(relation: &Relation, access: &RelationAccess, action: Action) -> Re
 fn of_a_view() -> Denial {
     Denial::new(
         Reason::Unsupported,
-        "TABLESAMPLE is served on tables and materialized views only",
+        "TABLESAMPLE clause can only be applied to tables and materialized views",
     )
     .hint("draw from the relations that the view reads")
 }

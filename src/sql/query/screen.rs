@@ -80,7 +80,22 @@ pub(in crate::sql) fn attributes(
     for name in &surveyed.fields {
         *names.entry(name).or_insert(true) &= is_field(name);
     }
-    names
-        .into_iter()
-        .try_for_each(|(name, is_field)| attributes::allow(name, is_field, context))
+    for (name, is_field) in names {
+        attributes::allow(name, is_field, context)
+            .map_err(|denial| as_written(denial, name, surveyed))?;
+    }
+    Ok(())
+}
+
+/// A column that does not exist is called as it is written, as Postgres does.
+fn as_written(mut denial: Denial, name: &str, surveyed: &Survey) -> Denial {
+    let mut sites = surveyed.columns.iter();
+    let of = sites.find_map(|site| match site.parts.as_slice() {
+        [.., of, own] if own == name => Some(of),
+        _ => None,
+    });
+    if let (Reason::UnknownColumn, Some(of)) = (&denial.reason, of) {
+        denial.message = format!("column {of}.{name} does not exist");
+    }
+    denial
 }
