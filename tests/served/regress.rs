@@ -241,20 +241,34 @@ pub fn table(entries: &[Entry]) -> String {
         )
         .unwrap();
     }
+    let files = counted(entries, true).count() - counted(entries, false).count();
+    writeln!(
+        out,
+        "\nof these, COPY with files of the server, which a superuser alone may run and the \
+         proxy refuses by design: {files}\nserved: {:.2} % in total, {:.2} % without them",
+        served(entries, true),
+        served(entries, false),
+    )
+    .unwrap();
     out
 }
 
-/// How many of those that touch nothing governed are served alike, in percent.
-pub fn served(entries: &[Entry]) -> f64 {
-    let counted = entries
+/// Those that count, with or without COPY of the server's files.
+fn counted(entries: &[Entry], files: bool) -> impl Iterator<Item = &Entry> {
+    entries
         .iter()
         .filter(|entry| entry.kind.counts() && !entry.governed)
-        .filter(|entry| entry.outcome != Outcome::Unseen);
-    let alike = counted
-        .clone()
+        .filter(|entry| entry.outcome != Outcome::Unseen)
+        .filter(move |entry| files || !entry.files)
+}
+
+/// How many of those that touch nothing governed are served alike, in percent.
+/// COPY of files of the server included or not.
+pub fn served(entries: &[Entry], files: bool) -> f64 {
+    let alike = counted(entries, files)
         .filter(|entry| entry.outcome <= Outcome::Varies)
         .count();
-    100.0 * alike as f64 / counted.count() as f64
+    100.0 * alike as f64 / counted(entries, files).count() as f64
 }
 
 /// Every statement that was not served alike, with its reason.

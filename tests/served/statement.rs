@@ -1,5 +1,6 @@
 //! What kind of statement a text is.
 
+use pg_raw_parse::nodes::TransactionStmtKind;
 use pg_raw_parse::{Node, parse};
 
 /// Kinds that are counted.
@@ -51,6 +52,12 @@ fn of_node(node: Node<'_>) -> Kind {
             Kind::Other
         }
         Node::ExplainStmt(_) => Kind::Explain,
+        // What has been made in a prepared transaction is there from then on.
+        Node::TransactionStmt(end)
+            if end.kind == TransactionStmtKind::TRANS_STMT_COMMIT_PREPARED =>
+        {
+            Kind::Other
+        }
         Node::InsertStmt(_)
         | Node::UpdateStmt(_)
         | Node::DeleteStmt(_)
@@ -82,4 +89,15 @@ fn by_word(text: &str) -> Kind {
         "EXPLAIN" => Kind::Explain,
         _ => Kind::Plain,
     }
+}
+
+/// Whether a text is COPY with a file or a program of the server, which a superuser
+/// alone may run: refused by design, and told apart.
+pub fn copies_files(text: &str) -> bool {
+    parse(text).is_ok_and(|tree| {
+        tree.iter().any(|statement| match statement.stmt() {
+            Node::CopyStmt(copy) => copy.filename().is_some() || copy.is_program,
+            _ => false,
+        })
+    })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::answer::{Oids, comparable, error, shape};
 use crate::backdoor::{Backdoor, Session};
-use crate::statement::Kind;
+use crate::statement::{Kind, copies_files};
 use crate::support::client::{By, Client, Message, frame, receive};
 use crate::support::proxy::{DATASET, PASSWORD};
 
@@ -46,6 +46,8 @@ pub struct Entry {
     /// Whether it reads one of Postgres's own relations that the proxy governs: it is
     /// refused for it, or has been sent with a scan of the proxy's in its place
     pub governed: bool,
+    /// Whether it is COPY with a file or a program of the server
+    pub files: bool,
     /// What became of it
     pub outcome: Outcome,
     /// The proxy's error, or what differs
@@ -285,6 +287,7 @@ impl Triple<'_> {
             script: (!own).then(|| self.script.to_owned()),
             text: text.to_owned(),
             kind,
+            files: copies_files(text),
             governed,
             outcome,
             detail,
@@ -347,7 +350,8 @@ impl Triple<'_> {
                 "42P01" | "42883" | "42704" | "3F000" | "34000"
             );
             let uncommitted = self.uncommitted && unknown;
-            let outcome = if (uncommitted || unseen) && error(direct).is_none() {
+            let known = error(direct).is_none_or(|(other, _)| other != *state);
+            let outcome = if (uncommitted || unseen) && known {
                 Outcome::Unseen
             } else {
                 Outcome::Refused
