@@ -85,6 +85,8 @@ fn relation(oid: u32, name: &str, columns: &[(&str, &str, TypeClass)]) -> Relati
         base: *class,
         collation: None,
         generated: false,
+        made_of: Vec::new(),
+        computed: false,
     };
     Relation {
         oid,

@@ -115,6 +115,10 @@ pub struct Column {
     pub collation: Option<Arc<str>>,
     /// `GENERATED ALWAYS AS (…)`: COPY leaves these out.
     pub generated: bool,
+    /// Of such a column, those that its expression reads, by `attnum`.
+    pub made_of: Vec<i16>,
+    /// Whether that is computed when it is read (VIRTUAL), which can raise.
+    pub computed: bool,
 }
 
 /// A relation of the upstream database.

@@ -536,6 +536,8 @@ fn column(case: &Case, typmod: i32) -> Column {
         base: case.class,
         collation: case.collation.map(Into::into),
         generated: false,
+        made_of: Vec::new(),
+        computed: false,
     }
 }
 

@@ -348,6 +348,8 @@ fn by_relation(
             base: classes.base(type_oid),
             collation: collation.map(|name| texts.shared(name)),
             generated: row.flag("generation")?,
+            made_of: row.numbers("sources")?,
+            computed: row.flag("computation")?,
         });
     }
     Ok(columns)
@@ -462,6 +464,15 @@ impl Cells {
 
     fn cell(&mut self) -> Option<String> {
         self.0.next().flatten()
+    }
+
+    /// Numbers with commas between them; none for NULL.
+    fn numbers(&mut self, what: &'static str) -> Result<Vec<i16>, Fault> {
+        let all = self.cell().unwrap_or_default();
+        let numbers = all.split(',').filter(|number| !number.is_empty());
+        numbers
+            .map(|number| number.parse().map_err(|_| Fault::Cell(what)))
+            .collect()
     }
 
     fn text(&mut self, what: &'static str) -> Result<String, Fault> {

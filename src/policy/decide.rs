@@ -25,9 +25,11 @@
 //!    gets the strictest of what each filter's grants give: a row of one must not
 //!    show in another's treatment. There silence is block, and two masks neither
 //!    of which can be computed from the other are block.
-//! 4. A mask that does not serve the column's type is block.
+//! 4. A mask that does not serve the column's type is block, and so is one other than
+//!    `null` of a column that is computed when it is read: computing can raise.
 //!
-//! A column without a tag follows the dataset's `unclassified`; one of a view is
+//! A generated column without a tag is at least as strict as the columns that its
+//! expression reads, NULL where one of them is masked. Any other column without a tag follows the dataset's `unclassified`; one of a view is
 //! clear, because what the view reads is governed. Where the classification names
 //! a column that is gone, any column without a tag may be it, renamed: blocked,
 //! unless the caller sees the gone column's tag in clear. In the same way a table

@@ -451,6 +451,8 @@ mod tests {
                 class: TypeClass::Other,
                 collation: None,
                 generated: false,
+                made_of: Vec::new(),
+                computed: false,
                 base: TypeClass::Other,
             })
             .collect();

@@ -70,6 +70,8 @@ steps! {
     Opaque,
     /// A condition that can raise goes inside the fence.
     Inside,
+    /// A condition goes inside whose column is computed when it is read.
+    Computed,
     /// A condition goes inside whatever its column is converted to.
     Conversion,
     /// A call is not qualified.

@@ -94,6 +94,15 @@ FROM generate_series(0, 3) i;
 INSERT INTO public.stays
 SELECT i, TIMESTAMPTZ '2023-12-31 22:30:00+00' + i * INTERVAL '1 hour' - pg_temp.pick('0', '0', '100 days')::interval * (i < 2)::integer, 'long'
 FROM generate_series(0, 3) i;
+-- What its columns are made of differs where they do; a division by zero is hidden.
+INSERT INTO public.badges (id, region, email, rate, spots)
+SELECT i + CASE WHEN region = 'US' AND 'VARIANT' = 'c' THEN 700 ELSE 0 END, region,
+       pg_temp.pick('person' || i, 'psmith.' || md5(i::text), CASE region WHEN 'EU' THEN 'person' ELSE 'who' END || i)
+           || '@example.com',
+       20000 + pg_temp.pick(i::text, (i * 3)::text, (i * 2)::text)::integer,
+       CASE WHEN region = 'US' AND 'VARIANT' = 'c' THEN 0 ELSE 1 + i % 4 END
+FROM generate_series(1, 40) i, LATERAL (SELECT CASE i % 2 WHEN 0 THEN 'EU' ELSE 'US' END) r(region);
+INSERT INTO public.dice (id, spots) SELECT i, i % 3 FROM generate_series(1, 6) i;
 REFRESH MATERIALIZED VIEW public.region_totals;
 DROP FUNCTION pg_temp.pick(text, text, text);
 

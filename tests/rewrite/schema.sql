@@ -183,3 +183,24 @@ CREATE VIEW public.shelf_labels AS SELECT id, label FROM public.shelves;
 CREATE VIEW public.maker_labels AS
     SELECT id, label FROM public.wares WHERE id IN (SELECT id FROM public.makers);
 CREATE VIEW public.ware_calls AS SELECT id, public.peek('', id) AS told FROM public.wares;
+-- Columns made of others: as they are stored, or, where there is such a thing, read.
+CREATE TABLE public.badges (
+    id integer PRIMARY KEY,
+    region text,
+    email text,
+    rate integer,
+    spots integer,
+    lowered text GENERATED ALWAYS AS (lower(email)) STORED,
+    half integer GENERATED ALWAYS AS (id / 2) STORED
+);
+CREATE TABLE public.dice (id integer PRIMARY KEY, spots integer);
+DO $$ BEGIN
+    IF current_setting('server_version_num')::integer >= 180000 THEN
+        EXECUTE 'ALTER TABLE public.badges
+            ADD share integer GENERATED ALWAYS AS (100000 / rate) VIRTUAL,
+            ADD part integer GENERATED ALWAYS AS (12 / spots) VIRTUAL';
+        EXECUTE 'ALTER TABLE public.dice ADD odds integer GENERATED ALWAYS AS (12 / spots) VIRTUAL';
+    ELSE
+        ALTER TABLE public.dice ADD odds integer;
+    END IF;
+END $$;

@@ -10,6 +10,7 @@ use crate::identity::Principal;
 use crate::policy::expression::Kind;
 use crate::policy::file::Unclassified;
 use crate::policy::load::Policy;
+use crate::policy::mask::Mask;
 use crate::policy::model::{Dataset, Digested, Grant, Tag, TagTreatment};
 use crate::policy::{Action, ColumnAccess, Limits, RelationAccess, RowFilter, Treatment};
 
@@ -177,11 +178,12 @@ impl Share {
                 ..denied(relation, &why)
             };
         };
+        let columns = (0..relation.columns.len())
+            .map(|index| verdict.column(subject, index))
+            .collect();
         RelationAccess {
             actions,
-            columns: (0..relation.columns.len())
-                .map(|index| verdict.column(subject, index))
-                .collect(),
+            columns: generated(subject, columns),
             filter: verdict.filter(),
             rule: first.rule().into(),
         }
@@ -254,6 +256,38 @@ impl Share {
     }
 }
 
+/// Generated columns that nobody has classified are treated as the strictest of those
+/// that they are made of; for what a mask makes of a source, there is NULL.
+fn generated(subject: &Subject<'_>, mut columns: Vec<ColumnAccess>) -> Vec<ColumnAccess> {
+    let all = &subject.relation.columns;
+    for (index, column) in all.iter().enumerate() {
+        let untagged = subject.tags.get(index).is_none_or(Vec::is_empty);
+        let sources = all.iter().zip(&columns);
+        let worst = sources
+            .filter(|(source, _)| untagged && column.made_of.contains(&source.attnum))
+            .max_by_key(|(_, access)| rank(&access.treatment));
+        let Some((source, access)) = worst else {
+            continue;
+        };
+        let treatment = match &access.treatment {
+            Treatment::Mask(_) if Mask::Null.expression("x", column).is_none() => Treatment::Block,
+            Treatment::Mask(_) => Treatment::Mask(Arc::new(Mask::Null)),
+            other => other.clone(),
+        };
+        let made = ColumnAccess {
+            treatment,
+            tag: access.tag.clone(),
+            rule: format!("made of {}: {}", source.name, access.rule).into(),
+        };
+        if let Some(own) = columns.get_mut(index)
+            && rank(&made.treatment) > rank(&own.treatment)
+        {
+            *own = made;
+        }
+    }
+    columns
+}
+
 /// A grant's condition on the relation's rows, as canonical SQL, with its rule.
 fn row_filter(grant: &Grant, subject: &Subject<'_>) -> Result<(Option<String>, String), String> {
     let mut parts = BTreeSet::new();
@@ -266,7 +300,15 @@ fn row_filter(grant: &Grant, subject: &Subject<'_>) -> Result<(Option<String>, S
             continue;
         }
         let classes = |name: &str| subject.relation.column(name).map(|column| column.base);
+        let names = rows.condition.columns();
+        let is_computed = |name: &Arc<str>| {
+            let column = subject.relation.column(name);
+            column.is_some_and(|column| column.computed)
+        };
         let fault = match rows.condition.kind(&classes) {
+            _ if names.iter().any(is_computed) => {
+                Some("a column in it is computed when it is read, which can raise".to_owned())
+            }
             Ok(Kind::Bool) => None,
             Ok(_) => Some("it is no condition".to_owned()),
             Err(why) => Some(why),
@@ -342,6 +384,17 @@ impl Verdict<'_> {
             return access;
         };
         match &access.treatment {
+            // That computing it raises would tell of what is masked.
+            Treatment::Mask(mask) if column.computed && **mask != Mask::Null => ColumnAccess {
+                treatment: Treatment::Block,
+                rule: format!(
+                    "mask {} cannot serve a column that is computed when it is read: {}",
+                    mask.name(),
+                    access.rule
+                )
+                .into(),
+                tag: access.tag,
+            },
             Treatment::Mask(mask) if mask.expression("x", column).is_none() => ColumnAccess {
                 treatment: Treatment::Block,
                 rule: format!(

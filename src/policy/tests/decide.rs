@@ -24,6 +24,8 @@ fn column(attnum: i16, name: &str) -> Column {
         base: class,
         collation: None,
         generated: false,
+        made_of: Vec::new(),
+        computed: false,
     }
 }
 

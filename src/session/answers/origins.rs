@@ -84,6 +84,8 @@ mod tests {
             class: TypeClass::Other,
             collation: None,
             generated: false,
+            made_of: Vec::new(),
+            computed: false,
             base: TypeClass::Other,
         };
         let relation = Relation {

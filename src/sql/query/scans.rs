@@ -5,12 +5,13 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::reach::{Reached, Standing};
-use crate::catalog::Relation;
+use crate::catalog::{Column, Relation};
 use crate::policy::RelationAccess;
 use crate::sql::canonical::{Canonical, query_of};
 use crate::sql::order::{Order, order};
 use crate::sql::resolve::Reading;
 use crate::sql::scan::{self, Wants};
+use crate::sql::step::{Step, wrong};
 use crate::sql::survey::Survey;
 use crate::sql::{Context, Denial, Reason, pushdown};
 
@@ -78,7 +79,10 @@ fn inside(
         at(site).filter(|one| fenced(one)).is_some_and(|one| {
             let accesses = one.access.iter().flat_map(|access| &access.columns);
             let mut columns = one.relation.columns.iter().zip(accesses);
-            columns.any(|(column, access)| &*column.name == name && access.treatment.is_clear())
+            let harmless = |column: &Column| !column.computed || wrong(Step::Computed);
+            columns.any(|(column, access)| {
+                &*column.name == name && access.treatment.is_clear() && harmless(column)
+            })
         })
     };
     let known = pushdown::Known {

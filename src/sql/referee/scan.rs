@@ -354,12 +354,13 @@ fn source(select: &nodes::SelectStmt) -> Option<Source<'_>> {
     }
 }
 
-/// A column that the caller sees in clear.
+/// A column that the caller sees in clear, and that reading cannot raise.
 fn open<'r>(relation: &'r Relation, access: &RelationAccess, name: &str) -> Option<&'r Column> {
     let mut columns = relation.columns.iter().zip(&access.columns);
     columns
         .find(|(column, own)| &*column.name == name && own.treatment.is_clear())
         .map(|(column, _)| column)
+        .filter(|column| !column.computed)
 }
 
 fn output<'r>(column: &'r Column, access: &ColumnAccess, fenced: bool) -> Option<Output<'r>> {

@@ -40,6 +40,8 @@ fn each_step_done_wrong_is_caught() {
     let steps = STEPS.iter().copied().chain(masks);
     // To Postgres 18, nothing that the grammar reads is new.
     let steps = steps.filter(|step| *step != Step::Version || version < 18);
+    // No older one has columns that are computed when they are read.
+    let steps = steps.filter(|step| *step != Step::Computed || version >= 18);
     let mut caught: BTreeMap<Step, usize> = steps.map(|step| (step, 0)).collect();
     let mut missed = String::new();
     for case in &all {
