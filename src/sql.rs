@@ -8,6 +8,7 @@ mod actions;
 mod attributes;
 pub mod cache;
 mod canonical;
+mod comments;
 mod ddl;
 mod depth;
 mod flat;

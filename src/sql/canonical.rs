@@ -12,7 +12,7 @@ use super::mistake::{locate, syntax};
 use super::printer::{self, Unprintable};
 use super::statement::{Kind, check_options, mixes_options};
 use super::survey::unknown;
-use super::{Bounds, Denial, Mistake, Reason, depth};
+use super::{Bounds, Denial, Mistake, Reason, comments, depth};
 
 /// In front of a schema's name (or alone, without one) where the client wrote
 /// `ONLY`: sqlparser takes the keyword for a table's name, so the normal form
@@ -135,7 +135,11 @@ fn parsed(text: &str, size: usize) -> Result<pg_raw_parse::ParseResult, Denial> 
         )
         .hint("split it, load values with COPY or pass them as parameters"));
     }
-    parse(text).map_err(|error| syntax(&error))
+    parse(text).or_else(|error| {
+        let plain = comments::blanked(text);
+        let read = plain.and_then(|plain| parse(&plain).ok());
+        read.ok_or_else(|| syntax(&error))
+    })
 }
 
 fn canonical(statement: &nodes::RawStmt, depth: usize) -> Result<Canonical, Denial> {
