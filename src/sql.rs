@@ -257,6 +257,8 @@ pub enum Reason {
     /// The relation is not in the catalog: 42P01; the session may refresh the
     /// catalog and ask again.
     UnknownRelation,
+    /// The same of one that a text names: the message quotes a literal.
+    UnknownText,
     /// The function, or the operator, is not in the catalog: 42883, and the same.
     UnknownFunction,
     /// No column of that name is in the catalog, nor a function that it could mean:
@@ -332,7 +334,7 @@ impl Tell for Denial {
             Reason::Unsupported => SqlState::FEATURE_NOT_SUPPORTED,
             Reason::Syntax => SqlState::SYNTAX_ERROR,
             Reason::Grammar(mistake) => mistake.state(),
-            Reason::UnknownRelation => SqlState::UNDEFINED_TABLE,
+            Reason::UnknownRelation | Reason::UnknownText => SqlState::UNDEFINED_TABLE,
             Reason::UnknownFunction => SqlState::UNDEFINED_FUNCTION,
             Reason::UnknownColumn => SqlState::UNDEFINED_COLUMN,
             Reason::UnknownType => SqlState::UNDEFINED_OBJECT,

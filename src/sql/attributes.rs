@@ -24,6 +24,7 @@ pub(super) fn allow(name: &str, is_field: bool, context: &Context<'_>) -> Result
             name: name.to_owned(),
             argument: Argument::Other,
             constant: None,
+            projects: false,
         };
         functions::allow(&site, context)?;
     }

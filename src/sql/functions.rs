@@ -328,24 +328,37 @@ pub(super) fn allow(site: &FunctionSite, context: &Context<'_>) -> Result<String
 /// Whether a call is left without a schema, for Postgres to choose by its arguments: the
 /// path has the name in several schemas (an extension gives Postgres's own `max` or
 /// `replace` a form for its type), and whichever is chosen, in whatever path, may be
-/// called.
+/// called. So it is where the call can mean a column of a row.
 pub(super) fn is_open(site: &FunctionSite, context: &Context<'_>) -> bool {
     if site.schema.is_some() {
         return false;
     }
     let all = context.catalog.functions.get(site.name.as_str());
     let schemas: BTreeSet<&str> = all.into_iter().flatten().map(|one| &*one.schema).collect();
+    // A call of one argument can be a cast to the type of that name.
+    let types = context.catalog.type_names.get(site.name.as_str());
+    let types: Vec<_> = types.into_iter().flatten().collect();
+    let harmless = types
+        .iter()
+        .all(|oid| types::harmless(**oid, context).is_ok());
+    // Postgres has `name` as a function, a type and, often, a column's name. In views,
+    // which have no path, a column is always written as one.
+    if schemas.len() == 1 && schemas.contains("pg_catalog") {
+        return site.projects
+            && !context.scope.search_path.is_empty()
+            && context.catalog.fields.contains(site.name.as_str())
+            && !types.is_empty()
+            && harmless
+            && allow(site, context).is_ok();
+    }
     if schemas.len() < 2 {
         return false;
     }
     let path = effective_path(&context.scope.search_path, context.catalog);
     let in_path = path.into_iter().chain(["pg_catalog"]);
     let meant: BTreeSet<&str> = in_path.filter(|schema| schemas.contains(schema)).collect();
-    // A call of one argument can be a cast to the type of that name.
-    let types = context.catalog.type_names.get(site.name.as_str());
-    let mut types = types.into_iter().flatten();
     meant.len() > 1
-        && types.all(|oid| types::harmless(*oid, context).is_ok())
+        && harmless
         && schemas.into_iter().all(|schema| {
             let one = FunctionSite {
                 schema: Some(schema.to_owned()),
@@ -497,6 +510,9 @@ fn builtin(site: &FunctionSite, context: &Context<'_>) -> Result<(), Denial> {
     });
     if immutable {
         return Ok(());
+    }
+    if let (true, Some(text)) = (storage::concerns(name), literal) {
+        sequences::exists(text, context)?;
     }
     if WHERE_ALL_IS_CLEAR.contains(&name) {
         return match context.rights.all_clear() || storage::allows(name, literal, context) {

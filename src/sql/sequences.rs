@@ -33,13 +33,10 @@ pub(super) fn allow(
     };
     let found = named(text, context).filter(|relation| is_sequence(relation));
     let Some(found) = found else {
+        exists(text, context)?;
         return Err(Denial::new(
-            Reason::UnknownRelation,
-            match named(text, context) {
-                Some(other) => format!("\"{}\" is not a sequence", other.name),
-                // What was written is a literal, which has no place in a record.
-                None => format!("{function} names no sequence that exists"),
-            },
+            Reason::UnknownText,
+            format!("\"{text}\" is not a sequence"),
         ));
     };
     match writable(found, context) {
@@ -79,6 +76,20 @@ fn writable(sequence: &Relation, context: &Context<'_>) -> bool {
 /// Whether a function of Postgres's own names a sequence by a text.
 pub(super) fn concerns(function: &str) -> bool {
     matches!(function, "nextval" | "setval" | "currval")
+}
+
+/// Whether a text names a relation.
+pub(super) fn exists(text: &str, context: &Context<'_>) -> Result<(), Denial> {
+    match named(text, context) {
+        Some(_) => Ok(()),
+        None => {
+            let name = parts(text).map_or_else(|| text.to_owned(), |parts| parts.join("."));
+            Err(Denial::new(
+                Reason::UnknownText,
+                format!("relation \"{name}\" does not exist"),
+            ))
+        }
+    }
 }
 
 /// Whether the search_path decides what `regclass` makes of a text.

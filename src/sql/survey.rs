@@ -112,6 +112,8 @@ pub(super) struct FunctionSite {
     pub(super) argument: Argument,
     /// Byte offset of that argument, if it is a string constant.
     pub(super) constant: Option<usize>,
+    /// Whether it can mean a column of its only argument, a row.
+    pub(super) projects: bool,
 }
 
 /// What a function's first argument is, as far as it decides about the call.

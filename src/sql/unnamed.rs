@@ -36,6 +36,7 @@ fn may_run(schema: &str, name: &str, context: &Context<'_>) -> bool {
         name: name.to_owned(),
         argument: Argument::Other,
         constant: None,
+        projects: false,
     };
     match schema {
         "pg_catalog" | "information_schema" => functions::allow(&site(), context).is_ok(),

@@ -148,7 +148,7 @@ impl From<Denial> for Refused {
         // a literal. Neither belongs into a record.
         let quotes = matches!(
             denial.reason,
-            Reason::Syntax | Reason::Grammar(_) | Reason::Setting
+            Reason::Syntax | Reason::Grammar(_) | Reason::Setting | Reason::UnknownText
         );
         let refusal = Refusal {
             decision: "deny",

@@ -27,6 +27,26 @@ pub(super) fn place(call: &nodes::FuncCall) -> Option<usize> {
     }
 }
 
+/// Whether a call can be a column's name in front of a row: `name(x.y)` is `(x.y).name`
+/// where no function of that name fits (ParseFuncOrColumn, parse_func.c).
+pub(super) fn projects(call: &nodes::FuncCall) -> bool {
+    let decorated = !call.agg_order().is_empty()
+        || !matches!(call.agg_filter(), Node::None)
+        || call.over().is_some()
+        || call.agg_star
+        || call.agg_distinct
+        || call.func_variadic;
+    let mut arguments = call.args().iter();
+    let one = matches!(
+        (arguments.next(), arguments.next()),
+        (
+            Some(Node::ColumnRef(_) | Node::FuncCall(_) | Node::A_Indirection(_)),
+            None
+        )
+    );
+    one && !decorated && call.funcname().len() == 1
+}
+
 /// A text that is cast to the name of a relation, which it is either way.
 fn named(node: Node<'_>) -> Node<'_> {
     match node {

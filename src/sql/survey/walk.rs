@@ -381,6 +381,7 @@ impl Walk<'_> {
             name,
             argument: argument::first(call),
             constant: argument::place(call),
+            projects: argument::projects(call),
         });
         Ok(())
     }
