@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 pub use indexes::{Index, Indexes};
 pub use keys::{ForeignKey, ForeignKeys, OnChange};
-pub use named::{Operator, Runs, Type};
+pub use named::{Operator, OperatorClass, Runs, Type};
 
 /// `server_version_num` of the servers that are served: statements are checked by
 /// Postgres 18's grammar, of which is known where an older one differs.
@@ -216,6 +216,8 @@ pub struct Catalog {
     pub fields: HashSet<Arc<str>>,
     /// Operators by name, over all schemas.
     pub operators: HashMap<Arc<str>, Vec<Operator>>,
+    /// Operator classes by name, over all schemas and access methods.
+    pub classes: HashMap<Arc<str>, Vec<OperatorClass>>,
     /// Types by OID; [`Catalog::insert_type`] keeps `type_names` with it.
     pub types: HashMap<Oid, Type>,
     /// By type, if anything: what can run where a value of it, or of a type that it is

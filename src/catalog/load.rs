@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::named::close;
 use super::{
-    Catalog, Column, ForeignKey, Function, Index, Oid, OnChange, Operator, Relation, RelationKind,
-    Runs, SERVED, Type, TypeClass, Volatility,
+    Catalog, Column, ForeignKey, Function, Index, Oid, OnChange, Operator, OperatorClass, Relation,
+    RelationKind, Runs, SERVED, Type, TypeClass, Volatility,
 };
 use crate::upstream::connect::{ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
@@ -102,6 +102,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
     let fields = inquiry.fetch(include_str!("load/fields.sql")).await?;
     let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
+    let classes_of_indexes = inquiry.fetch(include_str!("load/opclasses.sql")).await?;
     let types = inquiry.fetch(include_str!("load/types.sql")).await?;
     let runs = inquiry.fetch(include_str!("load/runs.sql")).await?;
     inquiry.fetch("COMMIT").await?;
@@ -173,6 +174,16 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         };
         let all = catalog.operators.entry(texts.shared(name)).or_default();
         all.push(operator);
+    }
+    for row in classes_of_indexes {
+        let mut row = Cells::of(row);
+        let (schema, name) = (row.text("schema")?, row.text("operator class")?);
+        let class = OperatorClass {
+            schema: texts.shared(schema),
+            runs: row.runs(&mut texts).into_iter().collect(),
+        };
+        let all = catalog.classes.entry(texts.shared(name)).or_default();
+        all.push(class);
     }
     types_of(&mut catalog, types, runs, &mut texts)?;
     Ok(catalog)

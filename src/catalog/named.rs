@@ -45,6 +45,15 @@ pub struct Operator {
     pub over: Vec<Oid>,
 }
 
+/// An operator class, which an index can name.
+#[derive(Clone, Debug)]
+pub struct OperatorClass {
+    /// Its schema's name
+    pub schema: Arc<str>,
+    /// What runs where an index is of it.
+    pub runs: Vec<Runs>,
+}
+
 /// What runs behind each type: of itself, and of all that it is made of (`over`: the
 /// elements, fields, subtypes and base types of each).
 pub(super) fn close(

@@ -18,7 +18,7 @@ use super::splice::{Edit, apply};
 use super::statement::{Kind, plan, planned, require};
 use super::step::{Step, unless, wrong};
 use super::survey::{Survey, Unknown, survey_expressions, type_site, unknown};
-use super::{Context, Denial, Effect, Plan, Reason, functions, gate, temporary, types};
+use super::{Context, Denial, Effect, Plan, Reason, functions, gate, operators, temporary, types};
 
 /// Decides one that concerns more than temporary tables.
 pub(super) fn decide(canonical: &Canonical, context: &Context<'_>) -> Result<Plan, Denial> {
@@ -93,16 +93,24 @@ pub(super) fn edits(statement: Node<'_>, context: &Context<'_>) -> Result<Vec<Ed
     }
     for name in &parts.types {
         let site = type_site(name)?;
-        match types::allow(&site, context) {
-            _ if types::is_serial(&site) => {}
-            Ok(edit) => edits.extend(edit),
-            // Made in the same transaction, perhaps: a definition runs nothing of it,
-            // and what uses it will know it.
-            Err(denial) if denial.reason == Reason::UnknownType => {}
-            Err(denial) => return Err(denial),
+        if !types::is_serial(&site) {
+            edits.extend(types::allow(&site, context).map_err(in_transaction)?);
         }
     }
+    for class in &parts.classes {
+        operators::class(class, context)?;
+    }
     Ok(edits)
+}
+
+/// What a transaction makes is in no catalog that others can read.
+fn in_transaction(denial: Denial) -> Denial {
+    match denial.reason {
+        Reason::UnknownType => {
+            denial.hint("a type is known once the transaction that makes it has ended")
+        }
+        _ => denial,
+    }
 }
 
 /// Whether nothing that could run was left out, by the tree's own account of itself:
@@ -164,6 +172,8 @@ struct Parts<'n> {
     types: Vec<&'n nodes::TypeName>,
     /// Names of operators in exclusion constraints.
     operators: Vec<&'n NodeList>,
+    /// Names of operator classes, of indexes and partition keys.
+    classes: Vec<&'n NodeList>,
 }
 
 impl<'n> Parts<'n> {
@@ -183,6 +193,7 @@ impl<'n> Parts<'n> {
                     .flat_map(|spec| spec.part_params().iter())
                 {
                     self.expression(elem.expr());
+                    self.class(elem.opclass());
                 }
                 self.bound(create.partbound());
                 self.types.extend(create.of_typename());
@@ -198,6 +209,7 @@ impl<'n> Parts<'n> {
             Node::IndexStmt(index) => {
                 for elem in index.index_params().iter() {
                     self.expression(elem.expr());
+                    self.class(elem.opclass());
                 }
                 self.expression(index.where_clause());
             }
@@ -235,6 +247,12 @@ impl<'n> Parts<'n> {
             other => return Err(unknown(other).into()),
         }
         Ok(true)
+    }
+
+    fn class(&mut self, name: &'n NodeList) {
+        if !name.is_empty() {
+            self.classes.push(name);
+        }
     }
 
     fn expression(&mut self, node: Node<'n>) {
@@ -276,7 +294,10 @@ impl<'n> Parts<'n> {
             };
             for part in pair {
                 match part {
-                    Node::IndexElem(elem) => self.expression(elem.expr()),
+                    Node::IndexElem(elem) => {
+                        self.expression(elem.expr());
+                        self.class(elem.opclass());
+                    }
                     Node::NodeList(operator) => self.operators.push(operator),
                     other => return Err(unknown(other)),
                 }

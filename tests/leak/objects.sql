@@ -38,3 +38,7 @@ CREATE FUNCTION public.region_text(public.regions) RETURNS text LANGUAGE sql STA
 CREATE CAST (public.regions AS text) WITH FUNCTION public.region_text(public.regions) AS ASSIGNMENT;
 -- A range over text, whose bound `lower` gives as it is.
 CREATE TYPE public.textrange AS RANGE (subtype = text);
+-- An order that reads more than its arguments, for an index to have.
+CREATE FUNCTION public.ranks(integer, integer) RETURNS integer LANGUAGE sql IMMUTABLE SECURITY DEFINER
+    AS 'SELECT pg_catalog.btint4cmp($1, $2) + 0 * (SELECT count(*) FROM public.customers)::integer';
+CREATE OPERATOR CLASS public.ranked FOR TYPE integer USING btree AS FUNCTION 1 public.ranks(integer, integer);
