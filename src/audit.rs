@@ -3,10 +3,13 @@
 //! Knows nothing about sockets or SQL. Invariant: a record holds no literal of
 //! a statement and no value of a row.
 
+mod commit;
 mod line;
 pub mod log;
+mod open;
 pub mod record;
+mod writer;
 
 pub use line::Fields;
-pub use log::{Log, LogError};
+pub use log::{Durability, Log, LogError};
 pub use record::{Event, Id, Who};

@@ -203,6 +203,21 @@ pub struct UpstreamTls {
 pub struct Audit {
     /// The file they are appended to, one JSON object a line.
     pub file: PathBuf,
+    /// What must have happened to the record of a statement before that is sent.
+    pub durability: Durability,
+}
+
+/// What a record must survive before what it tells of is done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// A machine that fails: it is on disk. Those who wait at once share one sync.
+    #[default]
+    Fsync,
+    /// A proxy that is killed: the system has it.
+    Flush,
+    /// Nothing: it is handed over to be written.
+    Async,
 }
 
 /// How large and how deep statements may be. What is beyond is refused before it is
@@ -447,6 +462,7 @@ impl Default for Audit {
     fn default() -> Self {
         Self {
             file: "audit/records.jsonl".into(),
+            durability: Durability::default(),
         }
     }
 }

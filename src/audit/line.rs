@@ -1,34 +1,43 @@
-//! A record as a line of JSON.
+//! A record as a line of canonical JSON (RFC 8785).
 //!
 //! Knows nothing about what a record says. What does not change from one execution
 //! to the next, who is asking and what is asked, is made into text once and kept
 //! beside it: most of a line, and most of the work of making it. Invariant: a line
-//! is what serde makes of the event.
+//! is the canonical form of what serde makes of the event: keys in order, no space.
+//!
+//! serde_json writes strings as RFC 8785 asks (section 3.2.2.2), and its objects are
+//! sorted by key; keys here are ASCII, so bytes order them as UTF-16 does. Numbers are
+//! integers, and below 2^53 unless somebody counts for centuries.
 
 use std::io::Write;
 use std::sync::OnceLock;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::Event;
-use super::record::{Execution, What, micros};
+use super::record::{Execution, Intent, What, micros};
 
-/// The fields of a value as JSON, without the braces around them; made at their
-/// first use, so it is for values that are shared and do not change.
+/// The fields of a value as JSON, in order; made at their first use, so it is for
+/// values that are shared and do not change.
 #[derive(Debug, Default)]
-pub struct Fields(OnceLock<Box<str>>);
+pub struct Fields(OnceLock<Parts>);
+
+/// Keys, and their values as JSON.
+type Parts = Box<[(Box<str>, Box<str>)]>;
 
 impl Fields {
-    fn of<T: Serialize>(&self, value: &T) -> serde_json::Result<&str> {
-        if let Some(text) = self.0.get() {
-            return Ok(text);
+    fn of<T: Serialize>(&self, value: &T) -> serde_json::Result<&Parts> {
+        if let Some(parts) = self.0.get() {
+            return Ok(parts);
         }
-        let text = serde_json::to_string(value)?;
-        let fields = text
-            .strip_prefix('{')
-            .and_then(|text| text.strip_suffix('}'))
-            .unwrap_or_default();
-        Ok(self.0.get_or_init(|| fields.into()))
+        let mut parts = Vec::new();
+        if let Value::Object(fields) = serde_json::to_value(value)? {
+            for (key, value) in fields {
+                parts.push((key.into(), value.to_string().into()));
+            }
+        }
+        Ok(self.0.get_or_init(|| parts.into()))
     }
 }
 
@@ -43,43 +52,129 @@ impl Clone for Fields {
 pub(super) fn put(out: &mut Vec<u8>, event: &Event) -> serde_json::Result<()> {
     match &event.what {
         What::Statement(execution) => executed(out, event, execution),
-        _ => serde_json::to_writer(out, event),
+        What::Intent(intent) => intended(out, event, intent),
+        // Through a value, whose objects are in order.
+        _ => serde_json::to_writer(out, &serde_json::to_value(event)?),
     }
+}
+
+/// A line in the making.
+#[derive(Default)]
+struct Line<'a> {
+    parts: Vec<(&'a str, Part<'a>)>,
+    own: Vec<u8>,
+}
+
+enum Part<'a> {
+    /// Kept beside what it is about.
+    Kept(&'a str),
+    /// So many bytes of the line's own, from there on.
+    Own(usize, usize),
+}
+
+impl<'a> Line<'a> {
+    fn of(event: &'a Event, name: &str) -> serde_json::Result<Self> {
+        let mut line = Self::default();
+        line.parts.reserve(24);
+        line.own.reserve(256);
+        line.text("id", |own| own.extend_from_slice(&event.id.text()));
+        line.text("time", |own| micros(&event.time, own));
+        line.text("event", |own| own.extend_from_slice(name.as_bytes()));
+        if let Some(who) = &event.who {
+            line.kept(who.fields.of(&**who)?);
+        }
+        Ok(line)
+    }
+
+    fn kept(&mut self, parts: &'a Parts) {
+        let parts = parts.iter().map(|(key, value)| (&**key, Part::Kept(value)));
+        self.parts.extend(parts);
+    }
+
+    /// A value that `put` writes as JSON.
+    fn own<T>(&mut self, key: &'a str, put: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let from = self.own.len();
+        let result = put(&mut self.own);
+        let len = self.own.len() - from;
+        self.parts.push((key, Part::Own(from, len)));
+        result
+    }
+
+    /// A string that needs no escaping.
+    fn text(&mut self, key: &'a str, put: impl FnOnce(&mut Vec<u8>)) {
+        self.own(key, |own| {
+            own.push(b'"');
+            put(own);
+            own.push(b'"');
+        });
+    }
+
+    fn number(&mut self, key: &'a str, number: u64) {
+        // Writing to a Vec does not fail.
+        let _ = self.own(key, |own| write!(own, "{number}"));
+    }
+
+    fn json<T: Serialize>(&mut self, key: &'a str, value: &T) -> serde_json::Result<()> {
+        self.own(key, |own| serde_json::to_writer(own, value))
+    }
+
+    fn put(mut self, out: &mut Vec<u8>) {
+        self.parts.sort_unstable_by_key(|(key, _)| *key);
+        let mut before = b'{';
+        for (key, part) in &self.parts {
+            out.push(before);
+            before = b',';
+            out.push(b'"');
+            out.extend_from_slice(key.as_bytes());
+            out.extend_from_slice(b"\":");
+            out.extend_from_slice(match part {
+                Part::Kept(text) => text.as_bytes(),
+                Part::Own(from, len) => self.own.get(*from..from + len).unwrap_or_default(),
+            });
+        }
+        out.push(b'}');
+    }
+}
+
+fn intended(out: &mut Vec<u8>, event: &Event, intent: &Intent) -> serde_json::Result<()> {
+    let Intent {
+        query,
+        statement,
+        policy,
+    } = intent;
+    let mut line = Line::of(event, "intent")?;
+    line.kept(statement.fields.of(&**statement)?);
+    line.text("query", |own| own.extend_from_slice(&query.text()));
+    // Its two fields are in order.
+    line.json("policy", policy)?;
+    line.put(out);
+    Ok(())
 }
 
 fn executed(out: &mut Vec<u8>, event: &Event, execution: &Execution) -> serde_json::Result<()> {
     let Execution {
         statement,
         decision,
+        outcome,
         policy,
         sqlstate,
         rows,
         bytes,
         duration,
     } = execution;
-    out.extend_from_slice(b"{\"id\":\"");
-    out.extend_from_slice(&event.id.text());
-    out.extend_from_slice(b"\",\"time\":\"");
-    micros(&event.time, out);
-    out.push(b'"');
-    if let Some(who) = &event.who {
-        out.push(b',');
-        out.extend_from_slice(who.fields.of(&**who)?.as_bytes());
-    }
-    out.extend_from_slice(b",\"event\":\"statement\",");
-    out.extend_from_slice(statement.fields.of(&**statement)?.as_bytes());
-    out.extend_from_slice(b",\"decision\":");
-    serde_json::to_writer(&mut *out, decision)?;
-    out.extend_from_slice(b",\"policy\":");
-    serde_json::to_writer(&mut *out, policy)?;
-    out.extend_from_slice(b",\"sqlstate\":");
-    serde_json::to_writer(&mut *out, sqlstate)?;
+    let mut line = Line::of(event, "statement")?;
+    line.kept(statement.fields.of(&**statement)?);
+    line.json("decision", decision)?;
+    line.json("outcome", outcome)?;
+    // Its two fields are in order.
+    line.json("policy", policy)?;
+    line.json("sqlstate", sqlstate)?;
+    line.number("rows", *rows);
+    line.number("bytes", *bytes);
     let duration = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-    write!(
-        out,
-        ",\"rows\":{rows},\"bytes\":{bytes},\"duration_us\":{duration}}}"
-    )
-    .map_err(serde_json::Error::io)
+    line.number("duration_us", duration);
+    line.put(out);
+    Ok(())
 }
 
 #[cfg(test)]
@@ -88,7 +183,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::audit::record::{Identity, PolicyStamp, Statement};
+    use crate::audit::record::{Identity, Outcome, PolicyStamp, Statement};
     use crate::audit::{Id, Who};
     use crate::identity::Kind;
     use crate::sql::{ColumnUse, RelationUse};
@@ -103,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_what_serde_makes_of_it() {
+    fn a_line_is_the_canonical_form_of_what_serde_makes_of_it() {
         let who = Arc::new(Who {
             principal: Identity {
                 on_behalf_of: Some(Box::new(identity("human"))),
@@ -135,6 +230,15 @@ mod tests {
             }],
             fields: Fields::default(),
         });
+        let policy = || PolicyStamp {
+            epoch: u64::MAX,
+            digest: "\"".into(),
+        };
+        let intent = Intent {
+            query: Id::next(),
+            statement: statement.clone(),
+            policy: policy(),
+        };
         let event = |who: Option<&Arc<Who>>, statement: &Arc<Statement>| Event {
             who: who.cloned(),
             ..Event::now(
@@ -142,10 +246,8 @@ mod tests {
                 What::Statement(Box::new(Execution {
                     statement: statement.clone(),
                     decision: "allow",
-                    policy: PolicyStamp {
-                        epoch: u64::MAX,
-                        digest: "\"".into(),
-                    },
+                    outcome: Outcome::BrokenOff,
+                    policy: policy(),
                     sqlstate: "0000\u{0}".into(),
                     rows: 3,
                     bytes: 5,
@@ -168,11 +270,18 @@ mod tests {
             event(Some(&who), &statement),
             event(Some(&stranger), &other),
             event(None, &other),
+            Event::now(Some(who.clone()), What::Intent(Box::new(intent))),
+            Event::now(Some(who.clone()), What::NotRun),
         ] {
             let mut line = Vec::new();
             put(&mut line, &event).unwrap();
             let line = String::from_utf8(line).unwrap();
-            assert_eq!(line, serde_json::to_string(&event).unwrap());
+            assert_eq!(line, serde_json::to_value(&event).unwrap().to_string());
+            let keys = |line: &str| -> Vec<String> {
+                let value: Value = serde_json::from_str(line).unwrap();
+                value.as_object().unwrap().keys().cloned().collect()
+            };
+            assert!(keys(&line).is_sorted(), "{line}");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Where records go: a file of one JSON object a line.
 //!
 //! Knows nothing about what the records say. Invariant: who appends hears back
-//! only after the write; once a write has failed, [`Log::ready`] refuses until
-//! one succeeds again. The seam for a tamper-evident log is the [`Writer`].
+//! only after the write, and who intends only once it is as durable as configured;
+//! once a write has failed, [`Log::ready`] refuses until one succeeds again.
 //!
 //! Who appends to a file writes by itself, where nobody else does: handing it to
 //! another thread and back takes several times as long as the write. The thread is
@@ -10,44 +10,44 @@
 //! quick, and those who find the writer taken. So a disk that stops answering stops
 //! one of the runtime's threads, never all of them.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
-use super::line;
+use super::commit::Commit;
+use super::open::Opened;
 use super::record::What;
+use super::writer::{Lines, Writer};
+pub use crate::config::Durability;
 
 /// Appends that may wait for the writer before further ones wait themselves.
 const QUEUE: usize = 1024;
 /// Appends that one write takes along.
 const BATCH: usize = 64;
-/// Bytes of records kept for later while the file cannot be written.
-const BACKLOG: usize = 4 << 20;
-/// A write that takes longer is no longer made by who appends.
-const QUICK: Duration = Duration::from_millis(1);
 
 /// An open log; clones share it.
 #[derive(Clone, Debug)]
-pub struct Log {
+pub struct Log(Arc<Parts>);
+
+#[derive(Debug)]
+struct Parts {
     queue: mpsc::Sender<Job>,
     writer: Arc<Mutex<Writer>>,
     state: Arc<State>,
+    durability: Durability,
+    commit: Option<Commit>,
 }
 
 /// How writing goes.
 #[derive(Debug, Default)]
-struct State {
+pub(super) struct State {
     /// The last write failed.
-    failed: AtomicBool,
+    pub(super) failed: AtomicBool,
     /// A write may take long.
-    slow: AtomicBool,
+    pub(super) slow: AtomicBool,
 }
 
 /// The log cannot be written.
@@ -67,51 +67,48 @@ impl crate::error::Tell for LogError {
 
 #[derive(Debug)]
 struct Job {
-    lines: Vec<u8>,
-    records: u64,
-    answer: oneshot::Sender<Result<(), LogError>>,
+    lines: Lines,
+    /// Who waits, if anybody does
+    answer: Option<oneshot::Sender<Result<(), LogError>>>,
 }
 
 impl Log {
     /// Opens (creates, appends to) a file of one JSON record a line, readable
-    /// by its owner alone.
+    /// by its owner alone. What it finds there that was begun and not ended is told
+    /// in the log itself.
     ///
     /// # Errors
-    /// Where the file cannot be opened or its writer not be started.
-    pub fn open(path: &Path) -> Result<Self, LogError> {
+    /// Where the file cannot be opened, another proxy writes to it, or its writer
+    /// cannot be started.
+    pub fn open(path: &Path, durability: Durability) -> Result<Self, LogError> {
         let fault = |error: std::io::Error| LogError(format!("{}: {error}", path.display()).into());
-        let file = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)
-            .map_err(fault)?;
-        let kind = file.metadata().map_err(fault)?;
-        if kind.is_file() && kind.permissions().mode() & 0o077 != 0 {
-            file.set_permissions(std::fs::Permissions::from_mode(0o600))
-                .map_err(fault)?;
-        }
-        let (queue, jobs) = mpsc::channel(QUEUE);
+        let opened = Opened::open(path).map_err(fault)?;
         let state = Arc::new(State::default());
-        state.slow.store(!kind.is_file(), Ordering::Release);
-        let writer = Arc::new(Mutex::new(Writer {
-            file,
-            is_file: kind.is_file(),
-            state: state.clone(),
-            backlog: Vec::new(),
-            lost: 0,
-            torn: false,
-        }));
+        state.slow.store(!opened.regular, Ordering::Release);
+        let found = found(&opened, path);
+        let keeps = durability == Durability::Fsync && opened.regular;
+        let mut writer = Writer::new(opened, keeps, state.clone());
+        if !found.is_empty() {
+            writer.write(&[&Lines::of(&found)?])?;
+        }
+        let writer = Arc::new(Mutex::new(writer));
+        let commit = match keeps {
+            true => Some(Commit::start(writer.clone()).map_err(fault)?),
+            false => None,
+        };
+        let (queue, jobs) = mpsc::channel(QUEUE);
         let own = writer.clone();
         std::thread::Builder::new()
             .name("audit".into())
             .spawn(move || run(&own, jobs))
             .map_err(fault)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Parts {
             queue,
             writer,
             state,
-        })
+            durability,
+            commit,
+        })))
     }
 
     /// Appends one record.
@@ -127,12 +124,20 @@ impl Log {
     /// # Errors
     /// Where they could not be written: the caller must refuse what follows.
     pub async fn append_all(&self, events: &[Event]) -> Result<(), LogError> {
-        let mut lines = Vec::with_capacity(events.len() * 512);
-        for event in events {
-            line::put(&mut lines, event).map_err(|error| LogError(error.to_string().into()))?;
-            lines.push(b'\n');
+        self.write(Lines::of(events)?).await
+    }
+
+    /// Appends what is about to be done, and waits until that is as durable as is
+    /// configured.
+    ///
+    /// # Errors
+    /// Where it is not: the caller must not do it.
+    pub async fn intend(&self, events: &[Event]) -> Result<(), LogError> {
+        self.append_all(events).await?;
+        match &self.0.commit {
+            Some(commit) => commit.wait().await,
+            None => Ok(()),
         }
-        self.write(lines, events.len() as u64).await
     }
 
     /// Whether statements may run: the last write succeeded, or a probe now does.
@@ -140,51 +145,92 @@ impl Log {
     /// # Errors
     /// Why they may not.
     pub async fn ready(&self) -> Result<(), LogError> {
-        if !self.state.failed.load(Ordering::Acquire) {
+        if !self.0.state.failed.load(Ordering::Acquire) {
             return Ok(());
         }
         // The probe writes no line of its own: the writer puts what it kept,
         // and a note of the gap, in front.
-        self.write(Vec::new(), 0).await
+        self.send(Lines::default(), true).await
     }
 
-    async fn write(&self, lines: Vec<u8>, records: u64) -> Result<(), LogError> {
-        if let Some(written) = self.write_here(&lines, records) {
-            return written;
+    /// Says that nothing more is to come, and brings all there is to disk.
+    ///
+    /// # Errors
+    /// Where it could not be.
+    pub async fn close(&self) -> Result<(), LogError> {
+        // Through the queue, behind what is in it.
+        let closed = Lines::of(&[Event::now(None, What::LogClosed)])?;
+        self.send(closed, true).await?;
+        let writer = self.0.writer.clone();
+        let synced = tokio::task::spawn_blocking(move || lock(&writer).sync());
+        synced.await.map_err(|_| gone())?
+    }
+
+    async fn write(&self, lines: Lines) -> Result<(), LogError> {
+        if self.0.durability == Durability::Async {
+            return self.send(lines, false).await;
         }
-        let gone = || LogError("its writer has ended".into());
+        match self.write_here(&lines) {
+            Some(written) => written,
+            None => self.send(lines, true).await,
+        }
+    }
+
+    /// Has the thread write.
+    async fn send(&self, lines: Lines, waits: bool) -> Result<(), LogError> {
         let (answer, answered) = oneshot::channel();
-        let job = Job {
-            lines,
-            records,
-            answer,
-        };
-        self.queue.send(job).await.map_err(|_| gone())?;
-        answered.await.map_err(|_| gone())?
+        let answer = waits.then_some(answer);
+        let job = Job { lines, answer };
+        self.0.queue.send(job).await.map_err(|_| gone())?;
+        match waits {
+            true => answered.await.map_err(|_| gone())?,
+            false => Ok(()),
+        }
     }
 
     /// Writes on this thread, where that can be expected to be quick.
-    fn write_here(&self, lines: &[u8], records: u64) -> Option<Result<(), LogError>> {
-        let State { failed, slow } = &*self.state;
+    fn write_here(&self, lines: &Lines) -> Option<Result<(), LogError>> {
+        let State { failed, slow } = &*self.0.state;
         if failed.load(Ordering::Acquire) || slow.load(Ordering::Acquire) {
             return None;
         }
-        let mut writer = self.writer.try_lock().ok()?;
-        Some(writer.write(&[(lines, records)]))
+        let mut writer = self.0.writer.try_lock().ok()?;
+        Some(writer.write(&[lines]))
     }
 }
 
-#[derive(Debug)]
-struct Writer {
-    file: File,
-    is_file: bool,
-    state: Arc<State>,
-    /// Records that could not be written, to be written first.
-    backlog: Vec<u8>,
-    /// Records that could not even be kept.
-    lost: u64,
-    /// The last write may have ended within a line.
-    torn: bool,
+fn gone() -> LogError {
+    LogError("its writer has ended".into())
+}
+
+fn lock(writer: &Mutex<Writer>) -> std::sync::MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What is to be said first, of what the last proxy left.
+fn found(opened: &Opened, path: &Path) -> Vec<Event> {
+    let Opened { torn, unknown, .. } = opened;
+    if !opened.regular {
+        return Vec::new();
+    }
+    if *torn > 0 || !unknown.is_empty() {
+        tracing::warn!(
+            file = %path.display(), torn_bytes = torn, unknown_outcomes = unknown.len(),
+            "the audit log was not closed: an unfinished line is cut off, and statements \
+             whose outcome is not known are said to be so"
+        );
+    }
+    let first = What::LogOpened {
+        torn: *torn,
+        unknown: unknown.len() as u64,
+    };
+    let unknown = unknown.iter().map(|id| Event {
+        id: *id,
+        ..Event::now(None, What::OutcomeUnknown)
+    });
+    std::iter::once(Event::now(None, first))
+        .chain(unknown)
+        .collect()
 }
 
 /// The thread's work.
@@ -197,80 +243,23 @@ fn run(writer: &Mutex<Writer>, mut jobs: mpsc::Receiver<Job>) {
                 Err(_) => break,
             }
         }
-        let lines: Vec<_> = batch
-            .iter()
-            .map(|job| (job.lines.as_slice(), job.records))
-            .collect();
-        let answer = writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(&lines);
-        for job in batch {
+        let lines: Vec<_> = batch.iter().map(|job| &job.lines).collect();
+        let answer = lock(writer).write(&lines);
+        for waiting in batch.into_iter().filter_map(|job| job.answer) {
             // Nobody may be waiting any more; the record is written all the same.
-            let _ = job.answer.send(answer.clone());
-        }
-    }
-}
-
-impl Writer {
-    /// Writes lines, each with how many records they are.
-    fn write(&mut self, batch: &[(&[u8], u64)]) -> Result<(), LogError> {
-        let began = Instant::now();
-        let written = self.written(batch);
-        let quick = self.is_file && began.elapsed() <= QUICK;
-        self.state.slow.store(!quick, Ordering::Release);
-        self.state.failed.store(written.is_err(), Ordering::Release);
-        written
-    }
-
-    fn written(&mut self, batch: &[(&[u8], u64)]) -> Result<(), LogError> {
-        let mut bytes = Vec::new();
-        if self.state.failed.load(Ordering::Acquire) {
-            if self.torn {
-                bytes.push(b'\n');
-            }
-            bytes.extend_from_slice(&self.backlog);
-            let gap = Event::now(None, What::LogResumed { lost: self.lost });
-            if serde_json::to_writer(&mut bytes, &gap).is_ok() {
-                bytes.push(b'\n');
-            }
-        }
-        let all = match batch {
-            [(lines, _)] if bytes.is_empty() => lines,
-            _ => {
-                for (lines, _) in batch {
-                    bytes.extend_from_slice(lines);
-                }
-                bytes.as_slice()
-            }
-        };
-        match self.file.write_all(all) {
-            Ok(()) => {
-                self.backlog = Vec::new();
-                self.lost = 0;
-                self.torn = false;
-                Ok(())
-            }
-            Err(error) => {
-                self.torn = true;
-                for (lines, records) in batch {
-                    if self.backlog.len() + lines.len() <= BACKLOG {
-                        self.backlog.extend_from_slice(lines);
-                    } else {
-                        self.lost += records;
-                    }
-                }
-                tracing::error!(%error, lost = self.lost, "audit log cannot be written");
-                Err(LogError(error.to_string().into()))
-            }
+            let _ = waiting.send(answer.clone());
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::Duration;
+
     use super::*;
-    use crate::audit::record::PolicyStamp;
+    use crate::audit::Id;
+    use crate::audit::record::{Intent, PolicyStamp, Statement};
 
     fn event(epoch: u64) -> Event {
         Event::now(
@@ -285,83 +274,151 @@ mod tests {
         )
     }
 
+    fn records(path: &Path) -> Vec<serde_json::Value> {
+        let text = std::fs::read_to_string(path).unwrap();
+        let records = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        records.collect()
+    }
+
     #[tokio::test]
     async fn every_append_is_a_line_of_a_private_file() {
+        for durability in [Durability::Fsync, Durability::Flush, Durability::Async] {
+            every_append(durability).await;
+        }
+    }
+
+    async fn every_append(durability: Durability) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
         std::fs::write(&path, "").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
-        let log = Log::open(&path).unwrap();
+        let log = Log::open(&path, durability).unwrap();
         let tasks: Vec<_> = (0..200)
             .map(|epoch| {
                 let log = log.clone();
-                tokio::spawn(async move { log.append(&event(epoch)).await.unwrap() })
+                tokio::spawn(async move { log.intend(&[event(epoch)]).await.unwrap() })
             })
             .collect();
         for task in tasks {
             task.await.unwrap();
         }
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert_eq!(text.lines().count(), 200);
-        for line in text.lines() {
-            serde_json::from_str::<serde_json::Value>(line).unwrap();
-        }
+        log.close().await.unwrap();
+        let records = records(&path);
+        assert_eq!(records.len(), 202, "{durability:?}");
+        assert_eq!(records[0]["event"], "log_opened");
+        assert_eq!(records[201]["event"], "log_closed");
         let mode = std::fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
 
     #[tokio::test]
     async fn a_full_disk_refuses_until_a_probe_succeeds() {
-        let log = Log::open(Path::new("/dev/full")).unwrap();
+        let log = Log::open(Path::new("/dev/full"), Durability::Fsync).unwrap();
         log.ready().await.unwrap();
         log.append(&event(1)).await.unwrap_err();
         log.ready().await.unwrap_err();
     }
 
-    #[test]
-    fn what_could_not_be_written_is_written_first_when_it_can_be() {
-        let mut file = tempfile::tempfile().unwrap();
-        let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let mut writer = Writer {
-            file: full,
-            is_file: false,
-            state: Arc::default(),
-            backlog: Vec::new(),
-            lost: 0,
-            torn: false,
-        };
-        writer.write(&[(b"1\n", 1)]).unwrap_err();
-        writer.file = file.try_clone().unwrap();
-        writer.write(&[(b"2\n", 1)]).unwrap();
-        let mut text = String::new();
-        std::io::Seek::rewind(&mut file).unwrap();
-        std::io::Read::read_to_string(&mut file, &mut text).unwrap();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-        assert_eq!(lines.len(), 3, "{text}");
-        assert_eq!((lines[0], lines[2]), ("1", "2"));
-        assert!(lines[1].contains("log_resumed"));
-    }
-
     #[tokio::test]
     async fn what_can_be_quick_is_written_at_once_and_what_cannot_elsewhere() {
-        let once = |log: &Log| log.write_here(b"{}\n", 1).is_some();
+        let once = |log: &Log| log.write_here(&Lines::of(&[event(1)]).unwrap()).is_some();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("audit.jsonl");
-        let log = Log::open(&path).unwrap();
+        let log = Log::open(&path, Durability::Flush).unwrap();
         assert!(once(&log));
         // While somebody else writes.
-        let taken = log.writer.lock().unwrap();
+        let taken = log.0.writer.lock().unwrap();
         assert!(!once(&log));
         drop(taken);
         // After a write that was not quick, until one is.
-        log.state.slow.store(true, Ordering::Release);
+        log.0.state.slow.store(true, Ordering::Release);
         assert!(!once(&log));
         log.append(&event(1)).await.unwrap();
         assert!(once(&log));
-        assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
+        assert_eq!(records(&path).len(), 4);
         // What is no file can always take long.
-        let log = Log::open(Path::new("/dev/null")).unwrap();
+        let log = Log::open(Path::new("/dev/null"), Durability::Flush).unwrap();
         log.append(&event(1)).await.unwrap();
         assert!(!once(&log));
+    }
+
+    fn intent(query: Id) -> Event {
+        let statement = Statement {
+            kind: "SELECT",
+            normalized: "SELECT 1".into(),
+            fingerprint: 1,
+            relations: Vec::new(),
+            fields: crate::audit::Fields::default(),
+        };
+        let policy = PolicyStamp::default();
+        let intent = Intent {
+            query,
+            statement: statement.into(),
+            policy,
+        };
+        Event::now(None, What::Intent(Box::new(intent)))
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_and_not_ended_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let (ended, begun) = (Id::next(), Id::next());
+        {
+            let log = Log::open(&path, Durability::Fsync).unwrap();
+            log.intend(&[intent(ended), intent(begun)]).await.unwrap();
+            let ended = Event {
+                id: ended,
+                ..Event::now(None, What::NotRun)
+            };
+            log.append(&ended).await.unwrap();
+            // Nobody else meanwhile.
+            let other = Log::open(&path, Durability::Fsync).unwrap_err();
+            assert!(other.to_string().contains("another proxy"), "{other}");
+        }
+        // Its threads end by themselves.
+        let mut half = std::fs::read(&path).unwrap();
+        half.extend_from_slice(b"{\"event\":\"stat");
+        std::fs::write(&path, half).unwrap();
+        let log = again(&path).await;
+        log.append(&event(7)).await.unwrap();
+        let told = records(&path);
+        let events: Vec<&str> = told.iter().filter_map(|it| it["event"].as_str()).collect();
+        assert_eq!(
+            events[..],
+            [
+                "log_opened",
+                "intent",
+                "intent",
+                "not_run",
+                "log_opened",
+                "outcome_unknown",
+                "policy_load"
+            ]
+        );
+        assert_eq!(
+            (&told[4]["torn"], &told[4]["unknown"]),
+            (&14.into(), &1.into())
+        );
+        assert_eq!(told[5]["id"], begun.to_string());
+        // Once said, it is not said again.
+        drop(log);
+        again(&path).await;
+        let told = records(&path);
+        assert_eq!(told.len(), 8);
+        assert_eq!(
+            (&told[7]["torn"], &told[7]["unknown"]),
+            (&0.into(), &0.into())
+        );
+    }
+
+    async fn again(path: &Path) -> Log {
+        for _ in 0..100 {
+            if let Ok(log) = Log::open(path, Durability::Fsync) {
+                return log;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the file stays locked")
     }
 }

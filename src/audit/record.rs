@@ -94,6 +94,22 @@ impl Id {
     }
 }
 
+impl Id {
+    /// From its usual form.
+    pub fn read(text: &str) -> Option<Self> {
+        let dashed = text.len() == 36
+            && text
+                .bytes()
+                .enumerate()
+                .all(|(at, byte)| (byte == b'-') == matches!(at, 8 | 13 | 18 | 23));
+        let digits = text.replace('-', "");
+        let hex = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        (dashed && hex)
+            .then(|| u128::from_str_radix(&digits, 16).ok().map(Self))
+            .flatten()
+    }
+}
+
 impl fmt::Display for Id {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.pad(std::str::from_utf8(&self.text()).unwrap_or_default())
@@ -230,8 +246,16 @@ pub enum What {
         /// How many
         count: u64,
     },
+    /// A statement is about to be sent; what became of it has this one's `query` as
+    /// its `id`.
+    Intent(Box<Intent>),
     /// A statement was executed.
     Statement(Box<Execution>),
+    /// A statement that an intent tells of was not executed: what was sent before it
+    /// failed, or it was never sent.
+    NotRun,
+    /// The proxy ended without a record of what became of a statement.
+    OutcomeUnknown,
     /// A statement, or a whole session, was refused; nothing of it ran.
     Denial(Box<Refusal>),
     /// A session ended.
@@ -263,6 +287,15 @@ pub enum What {
     /// A result described a column that its caller may not see: a fault of
     /// the proxy, caught before a row was passed on.
     Tripwire(Box<Tripped>),
+    /// The proxy began to append to the log.
+    LogOpened {
+        /// Bytes of an unfinished record at its end, which have been cut off
+        torn: u64,
+        /// Intents without an outcome that were found in it
+        unknown: u64,
+    },
+    /// The proxy appends no more.
+    LogClosed,
     /// The log could be written again; what could not be kept meanwhile is lost.
     LogResumed {
         /// Records that were lost
@@ -273,10 +306,10 @@ pub enum What {
 /// The policy that decided.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct PolicyStamp {
-    /// Its epoch
-    pub epoch: u64,
     /// SHA-256 of its files, in hex
     pub digest: Arc<str>,
+    /// Its epoch
+    pub epoch: u64,
 }
 
 /// What a statement is, apart from how it went.
@@ -297,6 +330,32 @@ pub struct Statement {
     pub fields: Fields,
 }
 
+/// One execution that is to come.
+#[derive(Clone, Debug, Serialize)]
+pub struct Intent {
+    /// The `id` that the record of its outcome has
+    pub query: Id,
+    /// What is to be executed
+    #[serde(flatten)]
+    pub statement: Arc<Statement>,
+    /// The policy that decided
+    pub policy: PolicyStamp,
+}
+
+/// How an execution ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// To its end.
+    Completed,
+    /// With an error.
+    Failed,
+    /// On request, or by a timeout.
+    Cancelled,
+    /// With the session, before upstream had answered: it may have taken effect.
+    BrokenOff,
+}
+
 /// One execution.
 #[derive(Clone, Debug, Serialize)]
 pub struct Execution {
@@ -305,6 +364,8 @@ pub struct Execution {
     pub statement: Arc<Statement>,
     /// Always `allow`: it ran
     pub decision: &'static str,
+    /// How it ended
+    pub outcome: Outcome,
     /// The policy that decided
     pub policy: PolicyStamp,
     /// `00000`, or the code it failed with
@@ -344,6 +405,9 @@ pub struct Refusal {
     pub relations: Vec<RelationUse>,
     /// The policy that decided
     pub policy: PolicyStamp,
+    /// The record's own identifier, where an intent has named it
+    #[serde(skip)]
+    pub query: Option<Id>,
 }
 
 /// A column that must not have been in a result.
@@ -402,6 +466,9 @@ mod tests {
         assert!(matches!(text.as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
         let id = Id(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
         assert_eq!(id.to_string(), "01234567-89ab-cdef-0011-223344556677");
+        assert_eq!(Id::read(&id.to_string()), Some(id));
+        assert_eq!(Id::read("01234567-89ab-cdef-0011-22334455667+"), None);
+        assert_eq!(Id::read("0123456789abcdef00112233445566770000"), None);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use super::errors::sanitize;
-use super::pipeline::{Expect, Failed, Ready};
+use super::pipeline::{Expect, Failed, Ready, Run};
 use super::{End, Session};
 use crate::audit::Event;
 use crate::error::Severity;
@@ -311,6 +311,7 @@ impl Session {
         };
         let Failed {
             run,
+            skipped,
             instead,
             silent,
         } = failed;
@@ -327,6 +328,8 @@ impl Session {
             let rows = run.rows;
             self.record(run, rows, Some(&said.state), answers).await?;
         }
+        let skipped = skipped.iter().filter_map(Run::not_run);
+        answers.records.extend(skipped);
         Ok(())
     }
 }

@@ -16,6 +16,7 @@ use super::names::{Change, NAME, Portal, Prepared};
 use super::pipeline::{Assumed, Entry, Expect, Run};
 use super::requests::{Refused, Requests, Step, Stop, malformed_bind, unsendable};
 use super::simple::{no_portal, no_statement};
+use crate::audit::Id;
 use crate::error::{SqlState, Told};
 use crate::sql::Effect;
 use crate::upstream::frame::bind::Fields;
@@ -253,6 +254,7 @@ where
             self.put_describe(&mut messages, &name, &portal)?;
         }
         let mut run = self.run_of(&portal.prepared.step, None).await?;
+        run.id = Some(Id::next());
         // A FETCH counts with the cursor that it fetches from.
         run.portal.get_or_insert_with(|| portal.clone());
         run.assumed.push(Assumed::Portal(name, portal));
@@ -272,10 +274,9 @@ where
         let mut run = self.describing(&portal.prepared);
         run.assumed
             .push(Assumed::Portal(name.clone(), portal.clone()));
-        messages.entries.push(Entry {
-            hidden: true,
-            ..Expect::Describe(Box::new(run)).into()
-        });
+        let mut entry = Entry::from(Expect::Describe(Box::new(run)));
+        entry.hidden = true;
+        messages.entries.push(entry);
         put_describe(&mut messages.bytes, Named::Portal(name)).map_err(|_| unsendable())
     }
 

@@ -159,6 +159,22 @@ impl Pipeline {
         self.queue.push_back(entry);
     }
 
+    /// What is in the queue has been written.
+    pub(crate) fn written(&mut self) {
+        let unsent = self.queue.iter_mut().rev().take_while(|entry| !entry.sent);
+        unsent.for_each(|entry| entry.sent = true);
+    }
+
+    /// Takes out what has not been written, and will not be.
+    pub(crate) fn retract(&mut self) -> Vec<Entry> {
+        let all = std::mem::take(&mut self.queue);
+        let (sent, unsent): (VecDeque<Entry>, VecDeque<Entry>) =
+            all.into_iter().partition(|entry| entry.sent);
+        self.queue = sent;
+        self.reproject();
+        unsent.into()
+    }
+
     /// The entry that the next answer belongs to.
     pub(crate) fn front(&mut self) -> Option<&mut Entry> {
         while let Some(Expect::CopyEnd) = self.queue.front().map(|entry| &entry.expect) {
@@ -255,6 +271,7 @@ impl Pipeline {
         self.copying_in = false;
         let mut failed = Failed {
             run: None,
+            skipped: Vec::new(),
             instead: self.withheld.take(),
             silent: self.discarding,
         };
@@ -263,7 +280,7 @@ impl Pipeline {
                 // ReadyForQuery follows; the rest of the message does not run.
                 Expect::Query(runs) => {
                     failed.run = runs.pop_front();
-                    runs.clear();
+                    failed.skipped.extend(runs.drain(..));
                 }
                 // A commit that failed: ReadyForQuery follows.
                 Expect::Sync => failed.run = self.commit(),
@@ -272,7 +289,7 @@ impl Pipeline {
                     if let Some(entry) = self.queue.pop_front() {
                         self.failed_alone(entry, &mut failed);
                     }
-                    self.skip();
+                    self.skip(&mut failed.skipped);
                 }
             }
         }
@@ -312,16 +329,19 @@ impl Pipeline {
     }
 
     /// Upstream skips everything up to the next Sync.
-    fn skip(&mut self) {
-        while let Some(entry) = self.queue.front() {
-            match &entry.expect {
-                Expect::Sync | Expect::End(_) => return,
-                Expect::Describe(run) => run.forget_description(),
-                _ => {}
-            }
-            self.queue.pop_front();
+    fn skip(&mut self, skipped: &mut Vec<Run>) {
+        let ends = |entry: &mut Entry| matches!(entry.expect, Expect::Sync | Expect::End(_));
+        while self.queue.front_mut().is_some_and(|front| !ends(front)) {
+            skipped.extend(
+                self.queue
+                    .pop_front()
+                    .map(Entry::into_runs)
+                    .unwrap_or_default(),
+            );
         }
-        self.skipping = true;
+        if self.queue.is_empty() {
+            self.skipping = true;
+        }
     }
 
     fn reproject(&mut self) {
@@ -449,6 +469,8 @@ impl Pipeline {
 pub(crate) struct Failed {
     /// The run, if a run did.
     pub(crate) run: Option<Run>,
+    /// What is not run because of it.
+    pub(crate) skipped: Vec<Run>,
     /// What takes the place of upstream's error, if anything.
     pub(crate) instead: Option<Told>,
     /// Otherwise, the client hears nothing of it.

@@ -6,6 +6,7 @@
 
 mod decide;
 mod deny;
+mod intend;
 mod read;
 mod wait;
 
@@ -25,8 +26,9 @@ pub(super) use read::{malformed_bind, shutting_down};
 use super::authority::Sight;
 use super::incoming::Incoming;
 use super::names::{Names, Portal, Prepared};
-use super::pipeline::{DEPTH, Entry, Expect};
+use super::pipeline::{DEPTH, Entry, Expect, Run};
 use super::{End, Session};
+use crate::audit::Event;
 use crate::error::Severity;
 use crate::sql::Effect;
 use crate::stage::Stage;
@@ -53,6 +55,10 @@ pub(super) struct Requests<'a, R, W> {
     pub(super) stage: watch::Receiver<Stage>,
     /// When it last waited until a name could be looked for.
     pub(super) waited: Option<Instant>,
+    /// What is to be on record before what was gathered is written.
+    pub(super) intents: Vec<Event>,
+    /// What was last written ended within a group: its Sync is to come.
+    pub(super) amid: bool,
 }
 
 impl<R, W> Requests<'_, R, W>
@@ -172,7 +178,7 @@ where
         }
     }
 
-    fn sync(&mut self) {
+    pub(super) fn sync(&mut self) {
         let session = self.session;
         let mut pipeline = session.pipeline();
         self.fail_first(&mut pipeline);
@@ -205,6 +211,7 @@ where
         }
         self.fail_first(&mut pipeline);
         pipeline.unsynced = !matches!(entry.expect, Expect::Query(_));
+        self.intents.extend(entry.runs().filter_map(Run::intent));
         pipeline.push(entry);
         self.session.canceller.busy.store(true, Ordering::Release);
         drop(pipeline);

@@ -222,6 +222,8 @@ impl Opened {
             sight: self.sight,
             stage: caller.stage.clone(),
             waited: None,
+            intents: Vec::new(),
+            amid: false,
         };
         let mut unsaid = false;
         let mut stage = caller.stage.clone();

@@ -16,6 +16,7 @@ mod copy;
 mod extended;
 mod faults;
 mod gone;
+mod intend;
 mod large;
 mod limits;
 mod record;

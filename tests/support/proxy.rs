@@ -30,6 +30,8 @@ pub struct Setup {
     pub shutdown_timeout: &'static str,
     /// Further lines of its dataset
     pub dataset: &'static str,
+    /// Its records, in YAML's flow style
+    pub audit: String,
     /// Further lines of the configuration
     pub more: String,
 }
@@ -43,6 +45,7 @@ impl Default for Setup {
             log: "{ level: error }",
             shutdown_timeout: "1s",
             dataset: "",
+            audit: "{ file: records.jsonl }".into(),
             more: String::new(),
         }
     }
@@ -88,31 +91,25 @@ impl Proxy {
             let address = free(setup.host);
             let config = home.join("pgveil.yaml");
             fs::write(&config, configuration(address, postgres, role, setup)).unwrap();
-            let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
-                .args(["serve", "--config"])
-                .arg(&config)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(fs::File::create(home.join("log")).unwrap())
-                .spawn()
-                .expect("pgveil runs");
             let near = SocketAddr::from(([127, 0, 0, 1], address.port()));
-            let end = Instant::now() + Duration::from_secs(30);
-            while Instant::now() < end && child.try_wait().unwrap().is_none() {
-                if TcpStream::connect(near).is_ok() {
-                    return Self {
-                        address: near,
-                        child,
-                        directory,
-                    };
-                }
-                std::thread::sleep(Duration::from_millis(20));
+            if let Some(child) = served(home, near) {
+                return Self {
+                    address: near,
+                    child,
+                    directory,
+                };
             }
-            let _ = child.kill();
-            let _ = child.wait();
         }
         let log = fs::read_to_string(home.join("log")).unwrap();
         panic!("pgveil does not serve: {log}")
+    }
+
+    /// Ends it, `kill -9`, and starts it again on what it left.
+    pub fn again(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = served(self.directory.path(), self.address)
+            .unwrap_or_else(|| panic!("it does not start again: {}", self.log()));
     }
 
     /// A session of that caller.
@@ -204,6 +201,28 @@ impl Drop for Proxy {
     }
 }
 
+/// One that serves there by the configuration in its home, if it does.
+fn served(home: &Path, address: SocketAddr) -> Option<Child> {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
+        .args(["serve", "--config"])
+        .arg(home.join("pgveil.yaml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(home.join("log")).unwrap())
+        .spawn()
+        .expect("pgveil runs");
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end && child.try_wait().unwrap().is_none() {
+        if TcpStream::connect(address).is_ok() {
+            return Some(child);
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
 fn configuration(address: SocketAddr, postgres: &Postgres, role: &str, setup: &Setup) -> String {
     let upstream = setup.upstream.clone().unwrap_or_else(|| {
         let (host, port) = (postgres.directory.display(), postgres.port);
@@ -214,6 +233,7 @@ fn configuration(address: SocketAddr, postgres: &Postgres, role: &str, setup: &S
         log,
         shutdown_timeout,
         dataset,
+        audit,
         more,
         ..
     } = setup;
@@ -226,7 +246,7 @@ fn configuration(address: SocketAddr, postgres: &Postgres, role: &str, setup: &S
          \x20   mask_key: {{ file: mask-key }}\n\
          \x20   environment: test\n\
          {dataset}\
-         audit: {{ file: records.jsonl }}\n\
+         audit: {audit}\n\
          log: {log}\n\
          shutdown_timeout: {shutdown_timeout}\n\
          {more}\n",

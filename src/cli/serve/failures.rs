@@ -99,6 +99,7 @@ impl Failures {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audit::Durability;
     use crate::error::Tell as _;
     use crate::listener::Refused;
 
@@ -106,7 +107,7 @@ mod tests {
     async fn a_flood_is_counted_and_a_name_is_cut() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("records");
-        let failures = Failures::new(Log::open(&path).unwrap());
+        let failures = Failures::new(Log::open(&path, Durability::Flush).unwrap());
         let name = "ä".repeat(5_000);
         let why = Refused::Password(name.clone());
         let refusal = Refusal {

@@ -90,7 +90,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         std::fs::create_dir_all(parent)
             .map_err(|error| ServeError::Directory(parent.to_owned(), error))?;
     }
-    let log = Log::open(&config.audit.file)?;
+    let log = Log::open(&config.audit.file, config.audit.durability)?;
     let mut datasets = BTreeMap::new();
     let mut refreshing = Vec::new();
     for (name, dataset) in &config.datasets {
@@ -186,6 +186,8 @@ impl Running {
             }
         }
         self.refreshing.iter().for_each(JoinHandle::abort);
+        // What it could not say has been logged.
+        let _ = self.front.shared.log.close().await;
     }
 }
 

@@ -5,14 +5,17 @@
 use tokio::io::AsyncWrite;
 
 use super::Answers;
-use crate::audit::record::{Execution, What};
+use crate::audit::record::{Execution, Outcome, What};
 use crate::audit::{Event, Id};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::pipeline::Run;
 use crate::session::{End, Session};
+use crate::sql::Effect;
 
 /// Records kept back until the next ReadyForQuery at most.
 const RECORDS: usize = 64;
+/// `query_canceled`
+const CANCELLED: &str = "57014";
 
 impl Session {
     /// Makes a record of an execution that is over.
@@ -23,10 +26,15 @@ impl Session {
         state: Option<&str>,
         answers: &mut Answers<W>,
     ) -> Result<(), End> {
-        if run.effect == crate::sql::Effect::Empty {
+        if run.effect == Effect::Empty {
             return Ok(());
         }
-        answers.records.push(execution(run, rows, state));
+        let outcome = match run.ended.or(state) {
+            None | Some("00000") => Outcome::Completed,
+            Some(CANCELLED) => Outcome::Cancelled,
+            Some(_) => Outcome::Failed,
+        };
+        answers.records.push(execution(run, rows, state, outcome));
         match answers.records.len() < RECORDS {
             true => Ok(()),
             false => self.keep(answers).await,
@@ -78,19 +86,22 @@ impl Session {
         let state = match end {
             End::Upstream(_) => SqlState::CONNECTION_FAILURE.0,
             // What a cancelled statement fails with, whether it heard or not.
-            _ => "57014",
+            _ => CANCELLED,
         };
         let unanswered = self.pipeline().unanswered();
         for run in unanswered {
             let rows = run.rows;
-            answers.records.push(execution(run, rows, Some(state)));
+            if run.effect != Effect::Empty {
+                let record = execution(run, rows, Some(state), Outcome::BrokenOff);
+                answers.records.push(record);
+            }
         }
         // There is nobody left to be refused anything.
         let _ = self.keep(answers).await;
     }
 }
 
-fn execution(run: Run, rows: u64, state: Option<&str>) -> Event {
+fn execution(run: Run, rows: u64, state: Option<&str>, outcome: Outcome) -> Event {
     let state = run.ended.or(state).unwrap_or("00000");
     Event {
         id: run.id.unwrap_or_else(Id::next),
@@ -99,6 +110,7 @@ fn execution(run: Run, rows: u64, state: Option<&str>) -> Event {
         what: What::Statement(Box::new(Execution {
             statement: run.statement,
             decision: "allow",
+            outcome,
             policy: run.sight.standing.policy.clone(),
             sqlstate: state.to_owned(),
             rows,

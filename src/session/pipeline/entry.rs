@@ -45,11 +45,14 @@ pub(crate) struct Entry {
     pub(crate) change: Change,
     /// The client did not ask: its answer is swallowed.
     pub(crate) hidden: bool,
+    /// Its message has been written, or there is none.
+    pub(super) sent: bool,
 }
 
 impl From<Expect> for Entry {
     fn from(expect: Expect) -> Self {
         Self {
+            sent: matches!(expect, Expect::Local(_) | Expect::End(_)),
             expect,
             change: Change::None,
             hidden: false,
@@ -62,13 +65,27 @@ impl Entry {
         Self { change, ..self }
     }
 
-    pub(super) fn runs(&self) -> impl Iterator<Item = &Run> {
+    /// What it runs.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = &Run> {
         let (many, one) = match &self.expect {
             Expect::Query(runs) => (Some(runs), None),
             Expect::Execute(run) => (None, Some(&**run)),
             _ => (None, None),
         };
         many.into_iter().flatten().chain(one)
+    }
+
+    /// The same, to keep.
+    pub(crate) fn into_runs(self) -> Vec<Run> {
+        match self.expect {
+            Expect::Query(runs) => runs.into(),
+            Expect::Execute(run) => vec![*run],
+            Expect::Describe(run) => {
+                run.forget_description();
+                Vec::new()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether ReadyForQuery answers it, and an error before it has no part in what

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::audit::record::Statement;
-use crate::audit::{Fields, Id};
+use crate::audit::record::{Intent, Statement, What};
+use crate::audit::{Event, Fields, Id};
 use crate::session::authority::Sight;
 use crate::session::names::{Change, Names, Portal, Prepared};
 use crate::session::settings::SearchPath;
@@ -17,7 +17,8 @@ use crate::sql::origins::Origins;
 /// One execution of one statement.
 #[derive(Debug)]
 pub(crate) struct Run {
-    /// Where it is part of what was sent; otherwise its record gets one.
+    /// Its record's, where an intent has named it or it is part of what was sent;
+    /// otherwise its record gets one.
     pub(crate) id: Option<Id>,
     pub(crate) time: jiff::Timestamp,
     pub(crate) began: Instant,
@@ -73,6 +74,27 @@ impl Run {
             origins: None,
             described: None,
         }
+    }
+
+    /// What is recorded before it is sent, if anything is.
+    pub(crate) fn intent(&self) -> Option<Event> {
+        let query = self.id.filter(|_| self.effect != Effect::Empty)?;
+        let intent = Intent {
+            query,
+            statement: self.statement.clone(),
+            policy: self.sight.standing.policy.clone(),
+        };
+        let what = What::Intent(Box::new(intent));
+        Some(Event::now(Some(self.sight.who.clone()), what))
+    }
+
+    /// What is recorded where it was not run after all.
+    pub(crate) fn not_run(&self) -> Option<Event> {
+        let id = self.id.filter(|_| self.effect != Effect::Empty)?;
+        Some(Event {
+            id,
+            ..Event::now(Some(self.sight.who.clone()), What::NotRun)
+        })
     }
 
     /// The commit that a Sync makes.

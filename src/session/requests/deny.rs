@@ -14,7 +14,7 @@ use crate::audit::record::{Refusal, Statement, What};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::End;
 use crate::session::names::Change;
-use crate::session::pipeline::{Entry, Expect, Pipeline};
+use crate::session::pipeline::{Entry, Expect, Pipeline, Run};
 use crate::sql::{self, Denial, Effect, Reason};
 use crate::upstream::frame::body::Malformed;
 use crate::upstream::frame::frontend::{put_sync, tag};
@@ -101,6 +101,19 @@ impl Refused {
             ..of_statement(&step.decided.statement)
         };
         let refusals = steps.iter().map(refusal).collect();
+        Self { told, refusals }
+    }
+
+    /// What was decided on and is not sent, since no record of it could be kept.
+    pub(in crate::session) fn unrecorded(told: Told, runs: &[Run]) -> Self {
+        let refusals = runs.iter().map(|run| Refusal {
+            sqlstate: told.state.0,
+            reason: PROTOCOL,
+            message: Some(told.message.to_string()),
+            query: run.id,
+            ..of_statement(&run.statement)
+        });
+        let refusals = refusals.collect();
         Self { told, refusals }
     }
 
@@ -294,7 +307,12 @@ where
                 policy: self.sight.standing.policy.clone(),
                 ..refusal
             };
-            Event::now(Some(who.clone()), What::Denial(Box::new(refusal)))
+            let id = refusal.query;
+            let event = Event::now(Some(who.clone()), What::Denial(Box::new(refusal)));
+            Event {
+                id: id.unwrap_or(event.id),
+                ..event
+            }
         };
         let events: Vec<Event> = refusals.into_iter().map(event).collect();
         // It is refused in any case; if this fails, so is what comes next.

@@ -86,6 +86,7 @@ where
         if self.out.is_empty() {
             return Ok(());
         }
+        self.promise().await?;
         // Who has said so waits for nothing.
         let terminated = self.session.pipeline().terminated;
         let (to, out) = (&mut self.to, &self.out);
@@ -100,6 +101,9 @@ where
         }
         self.out.clear();
         self.out.shrink_to(GATHER);
+        let mut pipeline = self.session.pipeline();
+        pipeline.written();
+        self.amid = pipeline.unsynced || pipeline.skipping;
         Ok(())
     }
 }

@@ -200,9 +200,8 @@ async fn no_record_no_answer() {
     assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
     let mut other = proxy.raw().await;
     drop(reader);
-    // This one's record is the first that cannot be written: nobody hears its
-    // end, and only the end of the session is true in any case.
-    assert_eq!(raw.ask(&[q("SELECT 2")]).await, "T D:2 FATAL:58030 end");
+    // This one's intent is the first that cannot be written: it is not sent.
+    assert_eq!(raw.ask(&[q("SELECT 2")]).await, "ERROR:58030 Z:I");
     assert_eq!(other.ask(&[q("SELECT 3")]).await, "ERROR:58030 Z:I");
     assert_eq!(other.ask(&[pbe("SELECT 3"), s()]).await, "ERROR:58030 Z:I");
     // O_NONBLOCK
@@ -216,8 +215,9 @@ async fn no_record_no_answer() {
     let len = reader.read(&mut kept).unwrap();
     let kept = String::from_utf8(kept[..len].to_vec()).unwrap();
     let count = |what: &str| kept.matches(&format!("\"event\":\"{what}\"")).count();
-    // Nothing that ran is missing.
-    assert_eq!((count("statement"), count("denial")), (3, 2), "{kept}");
+    // Nothing that ran is missing, and what did not run is said not to have.
+    assert_eq!((count("statement"), count("denial")), (2, 3), "{kept}");
+    assert_eq!(count("intent"), 3);
     assert_eq!(count("log_resumed"), 1);
 }
 

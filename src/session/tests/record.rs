@@ -30,17 +30,26 @@ async fn nobody_hears_the_end_of_a_statement_that_is_not_on_record() {
         .unwrap();
     let proxy = Proxy::with(path.to_str()).await;
     for ask in [
-        q("SELECT 5"),
-        [pbe("SELECT 5"), s()].concat(),
-        [pbe("SELECT 5"), h()].concat(),
-        q("COPY (SELECT 5) TO STDOUT"),
-        q("SELECT 1 / 0 /* FAILS */"),
+        q("SELECT 5 FROM pg_sleep(0.3)"),
+        [pbe("SELECT 5 FROM pg_sleep(0.3)"), s()].concat(),
+        [pbe("SELECT 5 FROM pg_sleep(0.3)"), h()].concat(),
+        q("COPY (SELECT 5 FROM pg_sleep(0.3)) TO STDOUT"),
+        q("SELECT 1 / (count(*) - 1) FROM pg_sleep(0.3) /* FAILS */"),
     ] {
         let mut raw = proxy.raw().await;
-        // Whoever writes to it waits.
+        raw.send(std::slice::from_ref(&ask)).await;
+        let mut begun = String::new();
+        while !begun.contains("\"event\":\"intent\"") {
+            let mut bytes = vec![0; 1 << 16];
+            match log.read(&mut bytes) {
+                Ok(len) => begun.push_str(&String::from_utf8_lossy(&bytes[..len])),
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+        assert!(!begun.contains("\"event\":\"statement\""), "{begun}");
+        // Whoever writes to it from now on waits.
         while log.write(&[b' '; 4096]).is_ok() {}
         while log.write(b" ").is_ok() {}
-        raw.send(std::slice::from_ref(&ask)).await;
         let heard = tokio::time::timeout(Duration::from_millis(700), async {
             let mut heard = Vec::new();
             while let Some((tag, _)) = raw.message().await {

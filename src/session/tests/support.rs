@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
 use super::postgres::Postgres;
-use crate::audit::Log;
 use crate::audit::record::PolicyStamp;
+use crate::audit::{Durability, Log};
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
@@ -276,7 +276,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             authority: Box::new(trial.clone()),
             datasets: BTreeMap::from([("shop".into(), Arc::new(dataset))]),
-            log: Log::open(&records).unwrap(),
+            log: Log::open(&records, Durability::Flush).unwrap(),
             cancels: Cancels::default(),
             planning: Planning::new(1 << 20),
         });
@@ -341,14 +341,20 @@ impl Proxy {
         client
     }
 
-    /// The records so far of that kind of event.
-    pub(super) fn records(&self, event: &str) -> Vec<serde_json::Value> {
+    /// The records so far.
+    pub(super) fn all_records(&self) -> Vec<serde_json::Value> {
         std::fs::read_to_string(&self.records)
             .unwrap()
             .lines()
             .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
-            .filter(|record| record["event"] == event)
             .collect()
+    }
+
+    /// The records so far of that kind of event.
+    pub(super) fn records(&self, event: &str) -> Vec<serde_json::Value> {
+        let mut records = self.all_records();
+        records.retain(|record| record["event"] == event);
+        records
     }
 
     /// Waits until there are as many records of that kind of event.
