@@ -4,12 +4,19 @@
 //! a statement and no value of a row.
 
 mod commit;
+pub mod key;
 mod line;
 pub mod log;
 mod open;
+pub mod proof;
 pub mod record;
+mod seal;
+pub mod segments;
+pub mod tree;
+pub mod verify;
 mod writer;
 
 pub use line::Fields;
 pub use log::{Durability, Log, LogError};
 pub use record::{Event, Id, Who};
+pub use seal::Sealing;

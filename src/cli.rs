@@ -3,6 +3,7 @@
 //! Knows nothing about what a subcommand does. A subcommand is a struct of its
 //! arguments with a `run`; its result is the process's.
 
+mod audit;
 mod demo;
 mod identity;
 mod policy;
@@ -35,6 +36,9 @@ enum Command {
     /// Check a directory of policy files, or print what they may hold
     #[command(subcommand)]
     Policy(policy::Policy),
+    /// Verify the audit log, and take proofs from it
+    #[command(subcommand)]
+    Audit(audit::Audit),
 }
 
 /// Runs the command line: 0 if it succeeded, 1 if it failed, 2 if it was not
@@ -63,6 +67,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Serve(serve) => serve.run(),
         Command::Identity(identity) => identity.run(),
         Command::Policy(policy) => policy.run(),
+        Command::Audit(audit) => audit.run(),
     }
 }
 

@@ -205,6 +205,30 @@ pub struct Audit {
     pub file: PathBuf,
     /// What must have happened to the record of a statement before that is sent.
     pub durability: Durability,
+    /// The file of the key that signs checkpoints; made at the first start. Unless it
+    /// is said, it is beside the records.
+    pub key: Option<PathBuf>,
+    /// How often a checkpoint is made while there are records, such as `10s`; at most
+    /// `1m`.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub checkpoint_every: Duration,
+    /// A file elsewhere that checkpoints are added to as well.
+    pub checkpoints: Option<PathBuf>,
+    /// How long the file becomes before another begins, such as `64MB`.
+    #[serde(deserialize_with = "size::deserialize")]
+    #[schemars(with = "String")]
+    pub segment_size: usize,
+}
+
+impl Audit {
+    /// The file of the key.
+    pub fn key(&self) -> PathBuf {
+        match &self.key {
+            Some(key) => key.clone(),
+            None => self.file.with_extension("key"),
+        }
+    }
 }
 
 /// What a record must survive before what it tells of is done.
@@ -369,6 +393,13 @@ impl Config {
                 "`limits.statement_depth` must be from 10 to {depth}"
             ));
         }
+        let audit = &self.audit;
+        if audit.checkpoint_every.is_zero() || audit.checkpoint_every > Duration::from_secs(60) {
+            return wrong("`audit.checkpoint_every` must be more than 0s and at most 1m".into());
+        }
+        if audit.segment_size < 64 << 10 {
+            return wrong("`audit.segment_size` must be at least 64kB".into());
+        }
         let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
         if let Some(address) = listen.address.iter().find(|address| {
             loopback_only && !address.ip().is_unspecified() && !address.ip().is_loopback()
@@ -396,8 +427,11 @@ impl Config {
                 .filter_map(SecretRef::path_mut)
                 .chain(upstream.tls.as_mut().and_then(|tls| tls.ca.as_mut()))
         });
-        [&mut self.policies, &mut self.audit.file]
+        let audit = &mut self.audit;
+        [&mut self.policies, &mut audit.file]
             .into_iter()
+            .chain(&mut audit.key)
+            .chain(&mut audit.checkpoints)
             .chain(tls.flat_map(|tls| [&mut tls.certificate, &mut tls.key]))
             .chain(datasets)
     }
@@ -463,6 +497,10 @@ impl Default for Audit {
         Self {
             file: "audit/records.jsonl".into(),
             durability: Durability::default(),
+            key: None,
+            checkpoint_every: Duration::from_secs(10),
+            checkpoints: None,
+            segment_size: 64 << 20,
         }
     }
 }

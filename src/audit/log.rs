@@ -20,6 +20,8 @@ use super::Event;
 use super::commit::Commit;
 use super::open::Opened;
 use super::record::What;
+use super::seal::{self, Sealer, Sealing};
+use super::segments::Places;
 use super::writer::{Lines, Writer};
 pub use crate::config::Durability;
 
@@ -39,6 +41,8 @@ struct Parts {
     state: Arc<State>,
     durability: Durability,
     commit: Option<Commit>,
+    /// Asks for a checkpoint
+    sealer: Option<std::sync::mpsc::Sender<seal::Asked>>,
 }
 
 /// How writing goes.
@@ -81,13 +85,45 @@ impl Log {
     /// Where the file cannot be opened, another proxy writes to it, or its writer
     /// cannot be started.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, LogError> {
+        Self::start(path, durability, None)
+    }
+
+    /// The same of a log that shows tampering.
+    ///
+    /// # Errors
+    /// As [`Log::open`]; and where the log is not what its last checkpoint says.
+    pub fn sealed(path: &Path, durability: Durability, sealing: Sealing) -> Result<Self, LogError> {
+        Self::start(path, durability, Some(sealing))
+    }
+
+    fn start(
+        path: &Path,
+        durability: Durability,
+        sealing: Option<Sealing>,
+    ) -> Result<Self, LogError> {
         let fault = |error: std::io::Error| LogError(format!("{}: {error}", path.display()).into());
-        let opened = Opened::open(path).map_err(fault)?;
+        let closed = Places::of(path).closed().map_err(fault)?;
+        let before = closed.last().map(|segment| segment.path.as_path());
+        let opened = Opened::open(path, before).map_err(fault)?;
         let state = Arc::new(State::default());
         state.slow.store(!opened.regular, Ordering::Release);
-        let found = found(&opened, path);
+        let sealer = match sealing {
+            Some(sealing) if opened.regular => {
+                Some(Sealer::new(Places::of(path), sealing, &opened).map_err(fault)?)
+            }
+            Some(_) => {
+                tracing::warn!(
+                    file = %path.display(),
+                    "the audit log is no file: it is not sealed, and cannot be verified"
+                );
+                None
+            }
+            None => None,
+        };
+        let size = opened.entries.len() as u64;
+        let found = found(&opened, path, sealer.as_ref().map_or(size, Sealer::size));
         let keeps = durability == Durability::Fsync && opened.regular;
-        let mut writer = Writer::new(opened, keeps, state.clone());
+        let mut writer = Writer::new(opened, keeps, sealer.is_some(), state.clone());
         if !found.is_empty() {
             writer.write(&[&Lines::of(&found)?])?;
         }
@@ -95,6 +131,18 @@ impl Log {
         let commit = match keeps {
             true => Some(Commit::start(writer.clone()).map_err(fault)?),
             false => None,
+        };
+        let sealer = match sealer {
+            Some(sealer) => {
+                let (ask, asked) = std::sync::mpsc::channel();
+                let own = writer.clone();
+                std::thread::Builder::new()
+                    .name("audit-seal".into())
+                    .spawn(move || sealer.run(&own, &asked))
+                    .map_err(fault)?;
+                Some(ask)
+            }
+            None => None,
         };
         let (queue, jobs) = mpsc::channel(QUEUE);
         let own = writer.clone();
@@ -108,6 +156,7 @@ impl Log {
             state,
             durability,
             commit,
+            sealer,
         })))
     }
 
@@ -161,9 +210,36 @@ impl Log {
         // Through the queue, behind what is in it.
         let closed = Lines::of(&[Event::now(None, What::LogClosed)])?;
         self.send(closed, true).await?;
+        self.seal().await?;
         let writer = self.0.writer.clone();
         let synced = tokio::task::spawn_blocking(move || lock(&writer).sync());
         synced.await.map_err(|_| gone())?
+    }
+
+    /// Has a checkpoint made of all that was written, where the log has them.
+    ///
+    /// # Errors
+    /// Where it could not be.
+    pub async fn seal(&self) -> Result<(), LogError> {
+        self.ask(false).await
+    }
+
+    /// The same, and begins another file.
+    ///
+    /// # Errors
+    /// Where it could not be.
+    pub async fn rotate(&self) -> Result<(), LogError> {
+        self.ask(true).await
+    }
+
+    async fn ask(&self, rotate: bool) -> Result<(), LogError> {
+        let Some(sealer) = &self.0.sealer else {
+            return Ok(());
+        };
+        let (answer, answered) = oneshot::channel();
+        let asked = seal::Asked { rotate, answer };
+        sealer.send(asked).map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 
     async fn write(&self, lines: Lines) -> Result<(), LogError> {
@@ -208,7 +284,7 @@ fn lock(writer: &Mutex<Writer>) -> std::sync::MutexGuard<'_, Writer> {
 }
 
 /// What is to be said first, of what the last proxy left.
-fn found(opened: &Opened, path: &Path) -> Vec<Event> {
+fn found(opened: &Opened, path: &Path, size: u64) -> Vec<Event> {
     let Opened { torn, unknown, .. } = opened;
     if !opened.regular {
         return Vec::new();
@@ -221,6 +297,7 @@ fn found(opened: &Opened, path: &Path) -> Vec<Event> {
         );
     }
     let first = What::LogOpened {
+        first: size,
         torn: *torn,
         unknown: unknown.len() as u64,
     };

@@ -12,6 +12,8 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::Id;
+use super::segments;
+use super::tree::{self, Hash};
 
 /// A file that can be appended to.
 #[derive(Debug)]
@@ -23,13 +25,16 @@ pub(super) struct Opened {
     pub(super) len: u64,
     /// Bytes of a line without an end, which have been cut off.
     pub(super) torn: u64,
+    /// The entries of its lines.
+    pub(super) entries: Vec<Hash>,
     /// What its intents without an outcome call that.
     pub(super) unknown: Vec<Id>,
 }
 
 impl Opened {
     /// Opens (creates) a file of one JSON record a line, readable by its owner alone.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
+    /// What was begun in the file before it may have ended here.
+    pub(super) fn open(path: &Path, before: Option<&Path>) -> io::Result<Self> {
         let special = path.metadata().is_ok_and(|kind| {
             let kind = kind.file_type();
             kind.is_fifo() || kind.is_char_device()
@@ -47,6 +52,7 @@ impl Opened {
             regular: kind.is_file(),
             len: kind.len(),
             torn: 0,
+            entries: Vec::new(),
             unknown: Vec::new(),
         };
         if !opened.regular {
@@ -64,7 +70,7 @@ impl Opened {
                 .file
                 .set_permissions(std::fs::Permissions::from_mode(0o600))?;
         }
-        opened.read()?;
+        opened.read(before)?;
         if opened.torn > 0 {
             opened.len -= opened.torn;
             opened.file.set_len(opened.len)?;
@@ -73,9 +79,14 @@ impl Opened {
     }
 
     /// Reads it through for what was begun and not ended.
-    fn read(&mut self) -> io::Result<()> {
+    fn read(&mut self, before: Option<&Path>) -> io::Result<()> {
         let mut lines = BufReader::with_capacity(1 << 20, &self.file);
         let (mut line, mut ids) = (Vec::new(), Intents::default());
+        if let Some(before) = before {
+            for line in segments::lines(before)? {
+                ids.see(&line?);
+            }
+        }
         loop {
             line.clear();
             if lines.read_until(b'\n', &mut line)? == 0 {
@@ -85,6 +96,8 @@ impl Opened {
                 self.torn = line.len() as u64;
                 break;
             }
+            line.pop();
+            self.entries.push(tree::entry(&line));
             ids.see(&line);
         }
         self.unknown = ids.open();

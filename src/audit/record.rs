@@ -289,6 +289,8 @@ pub enum What {
     Tripwire(Box<Tripped>),
     /// The proxy began to append to the log.
     LogOpened {
+        /// The number of this record, from 0
+        first: u64,
         /// Bytes of an unfinished record at its end, which have been cut off
         torn: u64,
         /// Intents without an outcome that were found in it
@@ -296,6 +298,13 @@ pub enum What {
     },
     /// The proxy appends no more.
     LogClosed,
+    /// The file that was appended to is closed, and another begins.
+    LogRotated {
+        /// The number of this record, from 0
+        first: u64,
+    },
+    /// Nothing else has happened for a while.
+    Heartbeat,
     /// The log could be written again; what could not be kept meanwhile is lost.
     LogResumed {
         /// Records that were lost

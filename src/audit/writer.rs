@@ -16,6 +16,7 @@ use super::line;
 use super::log::{LogError, State};
 use super::open::Opened;
 use super::record::What;
+use super::tree::{self, Hash};
 
 /// Bytes of records kept for later while the file cannot be written.
 const BACKLOG: usize = 4 << 20;
@@ -26,7 +27,8 @@ const QUICK: Duration = Duration::from_millis(1);
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     pub(super) bytes: Vec<u8>,
-    pub(super) records: u64,
+    /// What the tree holds of each
+    pub(super) entries: Vec<Hash>,
 }
 
 impl Lines {
@@ -34,7 +36,7 @@ impl Lines {
     pub(super) fn of(events: &[Event]) -> Result<Self, LogError> {
         let mut lines = Self {
             bytes: Vec::with_capacity(events.len() * 1024),
-            records: 0,
+            entries: Vec::with_capacity(events.len()),
         };
         for event in events {
             lines.push(event)?;
@@ -48,14 +50,15 @@ impl Lines {
             self.bytes.truncate(at);
             return Err(LogError(error.to_string().into()));
         }
+        self.entries
+            .push(tree::entry(self.bytes.get(at..).unwrap_or_default()));
         self.bytes.push(b'\n');
-        self.records += 1;
         Ok(())
     }
 
     fn append(&mut self, other: &Self) {
         self.bytes.extend_from_slice(&other.bytes);
-        self.records += other.records;
+        self.entries.extend_from_slice(&other.entries);
     }
 }
 
@@ -79,13 +82,16 @@ pub(super) struct Writer {
     lost: u64,
     /// The last write may have ended within a line.
     torn: bool,
+    /// What was written and the tree has not yet, where there is one.
+    entries: Option<Vec<Hash>>,
 }
 
 impl Writer {
     /// Writes to what was opened; `keeps` what is not on disk yet, to write it again
-    /// where it does not get there.
-    pub(super) fn new(opened: Opened, keeps: bool, state: Arc<State>) -> Self {
+    /// where it does not get there; `sealed`: there is a tree.
+    pub(super) fn new(opened: Opened, keeps: bool, sealed: bool, state: Arc<State>) -> Self {
         Self {
+            entries: sealed.then(Vec::new),
             file: Arc::new(opened.file),
             regular: opened.regular,
             state,
@@ -116,7 +122,7 @@ impl Writer {
             first.push(&Event::now(None, What::LogResumed { lost: self.lost }))?;
         }
         let put = match batch {
-            [lines] if first.records == 0 => self.put(lines),
+            [lines] if first.entries.is_empty() => self.put(lines),
             _ => {
                 batch.iter().for_each(|lines| first.append(lines));
                 self.put(&first)
@@ -134,7 +140,7 @@ impl Writer {
                     if self.backlog.bytes.len() + lines.bytes.len() <= BACKLOG {
                         self.backlog.append(lines);
                     } else {
-                        self.lost += lines.records;
+                        self.lost += lines.entries.len() as u64;
                     }
                 }
                 tracing::error!(%error, lost = self.lost, "audit log cannot be written");
@@ -164,7 +170,44 @@ impl Writer {
         if let Some(unsynced) = &mut self.unsynced {
             unsynced.extend_from_slice(&lines.bytes);
         }
+        if let Some(entries) = &mut self.entries {
+            entries.extend_from_slice(&lines.entries);
+        }
         Ok(())
+    }
+
+    /// How many entries the tree has not yet.
+    pub(super) fn entries(&self) -> usize {
+        self.entries.as_ref().map_or(0, Vec::len)
+    }
+
+    /// Those.
+    pub(super) fn take_entries(&mut self) -> Vec<Hash> {
+        self.entries
+            .as_mut()
+            .map(std::mem::take)
+            .unwrap_or_default()
+    }
+
+    /// How long the file is.
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// The file, and how far it goes.
+    pub(super) fn reached(&self) -> (Arc<File>, u64) {
+        (self.file.clone(), self.written)
+    }
+
+    /// Whether all that was to be written has been.
+    pub(super) fn is_well(&self) -> bool {
+        !self.dropped && !self.torn && !self.state.failed.load(Ordering::Acquire)
+    }
+
+    /// Goes on in another file. All of this one is on disk.
+    pub(super) fn turn_to(&mut self, next: Opened) {
+        self.file = Arc::new(next.file);
+        self.len = next.len;
     }
 
     /// After an fsync that failed, the system may take for written what it was given
@@ -236,6 +279,7 @@ mod tests {
             file,
             regular,
             torn: 0,
+            entries: Vec::new(),
             unknown: Vec::new(),
         }
     }
@@ -243,7 +287,7 @@ mod tests {
     fn lines(text: &str) -> Lines {
         Lines {
             bytes: format!("{text}\n").into(),
-            records: 1,
+            entries: vec![[0; 32]],
         }
     }
 
@@ -256,7 +300,7 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_written_first_when_it_can_be() {
         let full = OpenOptions::new().append(true).open("/dev/full").unwrap();
-        let mut writer = Writer::new(opened(full, false), false, Arc::default());
+        let mut writer = Writer::new(opened(full, false), false, false, Arc::default());
         writer.write(&[&lines("1")]).unwrap_err();
         let file = tempfile::tempfile().unwrap();
         writer.file = Arc::new(file.try_clone().unwrap());
@@ -274,6 +318,7 @@ mod tests {
         let mut writer = Writer::new(
             opened(file.try_clone().unwrap(), true),
             true,
+            false,
             Arc::default(),
         );
         writer.write(&[&lines("1")]).unwrap();

@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use super::PERSONAS;
 use super::postgres::{ADMIN, DATABASE, ROLE, Server};
+use crate::audit::LogError;
 use crate::cli::serve::{self, Running};
 use crate::config::Config;
 
@@ -110,6 +111,11 @@ impl Proxy {
     /// The file of records.
     pub(super) fn records(&self) -> &Path {
         &self.records
+    }
+
+    /// Has a checkpoint made of all records so far.
+    pub(super) async fn seal(&self) -> Result<(), LogError> {
+        self.running.seal().await
     }
 
     /// A persona's password.

@@ -15,6 +15,9 @@ use super::client::{Answer, Client, ClientError, Login};
 use super::postgres::{DATABASE, ROLE, Server};
 use super::proxy::Proxy;
 use super::screen::{Ink, Screen, say};
+use crate::audit::segments::Places;
+use crate::audit::tree::note::Verifier;
+use crate::audit::verify::verify;
 
 /// Why the tour did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -111,7 +114,22 @@ pub(super) async fn run(screen: &Screen, server: &Server, proxy: &Proxy) -> Resu
     tag(screen, server).await?;
 
     screen.chapter(6, "The record");
-    record(screen, proxy)
+    record(screen, proxy)?;
+    whole(screen, proxy).await
+}
+
+/// Has the log verified, as `pgveil audit verify` does.
+async fn whole(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
+    let broken = |error: &dyn std::error::Error| TourError::Broken(error.to_string());
+    proxy.seal().await.map_err(|error| broken(&error))?;
+    let key = std::fs::read_to_string(proxy.records().with_extension("pub"));
+    let key = Verifier::read(&key.map_err(TourError::Record)?).map_err(|error| broken(&error))?;
+    verify(&Places::of(proxy.records()), &key, &[]).map_err(|error| broken(&error))?;
+    screen.line(
+        Ink::Faint,
+        "pgveil audit verify: ok, every record is one that its checkpoint signed",
+    );
+    Ok(())
 }
 
 fn broken(who: &str, sql: &str) -> TourError {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 
 use super::failures::Failures;
 use crate::audit::record::{PolicyStamp, What};
-use crate::audit::{Event, Log};
+use crate::audit::{Event, Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
@@ -55,6 +55,9 @@ pub(crate) enum ServeError {
     /// The records' directory or file.
     #[error(transparent)]
     Log(#[from] crate::audit::log::LogError),
+    /// The records' key.
+    #[error(transparent)]
+    AuditKey(#[from] key::KeyError),
     /// The records' directory.
     #[error("the directory {0} for records cannot be made: {1}")]
     Directory(PathBuf, std::io::Error),
@@ -90,7 +93,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         std::fs::create_dir_all(parent)
             .map_err(|error| ServeError::Directory(parent.to_owned(), error))?;
     }
-    let log = Log::open(&config.audit.file, config.audit.durability)?;
+    let log = audit(&config.audit)?;
     let mut datasets = BTreeMap::new();
     let mut refreshing = Vec::new();
     for (name, dataset) in &config.datasets {
@@ -141,6 +144,29 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     })
 }
 
+/// How long nothing may happen without a record that says so.
+const HEARTBEAT: Duration = Duration::from_secs(60);
+
+/// The log, sealed by its key.
+fn audit(config: &config::Audit) -> Result<Log, ServeError> {
+    let file = config.key();
+    let (signer, made) = key::read_or_make(&file)?;
+    if made {
+        tracing::info!(
+            file = %file.display(), public = signer.verifier().text(),
+            "audit key made; keep the public one where the log's keeper cannot change it"
+        );
+    }
+    let sealing = Sealing {
+        signer,
+        every: config.checkpoint_every,
+        heartbeat: HEARTBEAT,
+        segment: config.segment_size as u64,
+        copies: config.checkpoints.clone(),
+    };
+    Ok(Log::sealed(&config.file, config.durability, sealing)?)
+}
+
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
@@ -168,6 +194,11 @@ impl Running {
     /// Where it listens.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Has a checkpoint made of all records so far.
+    pub(crate) async fn seal(&self) -> Result<(), LogError> {
+        self.front.shared.log.seal().await
     }
 
     /// Reads the policy again, all of it, or the old one stays; and the catalogs.

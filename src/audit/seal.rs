@@ -1,0 +1,265 @@
+//! Grows the tree over what has been written, and signs it.
+//!
+//! Knows nothing about what records say. A thread of its own does it, every few seconds
+//! while there are records, and adds a heartbeat where there are none: a log that is
+//! silent is not one that nobody writes to. Invariant: a checkpoint tells only of
+//! records that are on disk; a log that is not what its checkpoint says is not
+//! appended to.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::Event;
+use super::log::LogError;
+use super::open::Opened;
+use super::record::What;
+use super::segments::Places;
+use super::tree::note::Signer;
+use super::tree::store::{self, Store};
+use super::tree::{Hash, Tile, Tree};
+use super::writer::{Lines, Writer};
+
+/// How a log is sealed.
+#[derive(Debug)]
+pub struct Sealing {
+    /// Who signs
+    pub signer: Signer,
+    /// How often, while there are records
+    pub every: Duration,
+    /// How long nothing may happen without a record that says so
+    pub heartbeat: Duration,
+    /// How long a file of records may become
+    pub segment: u64,
+    /// Where else checkpoints are put: one that is held elsewhere shows what is cut off
+    pub copies: Option<PathBuf>,
+}
+
+/// What it is asked for, and who is told when it is done.
+#[derive(Debug)]
+pub(super) struct Asked {
+    /// And to begin another file
+    pub(super) rotate: bool,
+    pub(super) answer: oneshot::Sender<Result<(), LogError>>,
+}
+
+/// The one that seals.
+pub(super) struct Sealer {
+    places: Places,
+    store: Store,
+    sealing: Sealing,
+    tree: Tree,
+    /// The first record of the file that is appended to.
+    first: u64,
+    /// Entries that are on their way into the tree.
+    waiting: Vec<Hash>,
+    /// Full tiles that are to be written.
+    full: Vec<Tile>,
+    /// How many the last checkpoint tells of, if there is one.
+    signed: Option<u64>,
+    sealed: Instant,
+    heard: Instant,
+}
+
+impl Sealer {
+    /// For a log that was opened, where it is what its last checkpoint says.
+    pub(super) fn new(places: Places, sealing: Sealing, opened: &Opened) -> io::Result<Self> {
+        let store = places.tree();
+        let first = places.all()?.last().map_or(0, |live| live.first);
+        let mut sealer = Self {
+            tree: Tree::default(),
+            waiting: Vec::new(),
+            full: Vec::new(),
+            signed: None,
+            sealed: Instant::now(),
+            heard: Instant::now(),
+            places,
+            store,
+            sealing,
+            first,
+        };
+        sealer.resume(&opened.entries)?;
+        Ok(sealer)
+    }
+
+    /// How many records the log has.
+    pub(super) fn size(&self) -> u64 {
+        self.tree.size() + self.waiting.len() as u64
+    }
+
+    fn resume(&mut self, live: &[Hash]) -> io::Result<()> {
+        let size = match self.store.checkpoint()? {
+            None => 0,
+            Some(note) => {
+                let verifier = self.sealing.signer.verifier();
+                let checkpoint = verifier
+                    .open(&note)
+                    .map_err(|error| unlike(&format!("of its checkpoint, {error}")))?;
+                self.tree = self.store.tree(checkpoint.size).map_err(|error| {
+                    unlike(&format!("a tile of its checkpoint cannot be read: {error}"))
+                })?;
+                if self.tree.root() != checkpoint.root {
+                    return Err(unlike("its tiles are not what was signed"));
+                }
+                self.signed = Some(checkpoint.size);
+                checkpoint.size
+            }
+        };
+        let end = self.first + live.len() as u64;
+        if end < size || self.first > size {
+            return Err(unlike(&format!(
+                "it holds records {} to {end}, and {size} were signed",
+                self.first
+            )));
+        }
+        let signed = self.store.entries(self.first, size, size)?;
+        let wrong = signed
+            .iter()
+            .zip(live)
+            .position(|(one, other)| one != other);
+        if let Some(at) = wrong {
+            let at = self.first + at as u64;
+            return Err(unlike(&format!(
+                "record {at} is not the one that was signed"
+            )));
+        }
+        self.waiting = live.get(signed.len()..).unwrap_or_default().to_vec();
+        Ok(())
+    }
+
+    /// The thread's work, until nobody can ask any more.
+    pub(super) fn run(mut self, writer: &Mutex<Writer>, asked: &Receiver<Asked>) {
+        let tick = self.sealing.every.min(self.sealing.heartbeat);
+        let tick = tick.clamp(Duration::from_millis(10), Duration::from_secs(1));
+        loop {
+            let asked = asked.recv_timeout(tick);
+            if let Err(RecvTimeoutError::Timeout) = asked {
+                self.tick(writer);
+                continue;
+            }
+            let done = match &asked {
+                Ok(Asked { rotate: true, .. }) => self.rotate(writer),
+                _ => self.seal(writer),
+            };
+            match asked {
+                // Who asked may have gone.
+                Ok(asked) => drop(asked.answer.send(done.map_err(fault))),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn tick(&mut self, writer: &Mutex<Writer>) {
+        let (pending, len) = {
+            let writer = lock(writer);
+            (writer.entries(), writer.len())
+        };
+        if pending > 0 {
+            self.heard = Instant::now();
+        } else if self.heard.elapsed() >= self.sealing.heartbeat {
+            self.heard = Instant::now();
+            let beat = Lines::of(&[Event::now(None, What::Heartbeat)]);
+            // What it could not write it has logged.
+            let _ = beat.and_then(|beat| lock(writer).write(&[&beat]));
+        }
+        let unsealed = pending > 0 || !self.waiting.is_empty() || !self.full.is_empty();
+        let done = match () {
+            () if len >= self.sealing.segment => self.rotate(writer),
+            () if unsealed && self.sealed.elapsed() >= self.sealing.every => self.seal(writer),
+            () => Ok(()),
+        };
+        if let Err(error) = done {
+            tracing::error!(%error, "no checkpoint of the audit log; tried again");
+        }
+    }
+
+    /// Brings what was written to disk, into the tree, and under a checkpoint.
+    fn seal(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
+        let (file, upto) = {
+            let mut writer = lock(writer);
+            self.waiting.extend(writer.take_entries());
+            writer.reached()
+        };
+        let synced = file.sync_data();
+        lock(writer)
+            .synced(upto, synced)
+            .map_err(io::Error::other)?;
+        self.sign()
+    }
+
+    fn sign(&mut self) -> io::Result<()> {
+        if self.waiting.is_empty() && self.signed == Some(self.tree.size()) {
+            return Ok(());
+        }
+        for entry in self.waiting.drain(..) {
+            self.tree.push(entry);
+        }
+        self.full.extend(self.tree.take_full());
+        let partial = self.tree.partial();
+        for tile in self.full.iter().chain(&partial) {
+            self.store.put(tile)?;
+        }
+        let note = self
+            .sealing
+            .signer
+            .sign(self.tree.size(), &self.tree.root());
+        self.store.put_checkpoint(&note)?;
+        self.store.sweep(&self.full);
+        self.full.clear();
+        self.signed = Some(self.tree.size());
+        self.sealed = Instant::now();
+        if let Some(copies) = &self.sealing.copies {
+            store::remember(copies, &note)?;
+        }
+        Ok(())
+    }
+
+    /// Closes the file that is appended to and begins another. Nobody writes meanwhile.
+    fn rotate(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
+        let mut writer = lock(writer);
+        if !writer.is_well() {
+            return Ok(());
+        }
+        writer.sync().map_err(io::Error::other)?;
+        self.waiting.extend(writer.take_entries());
+        self.sign()?;
+        let closed = self.places.closing(self.first);
+        if let Some(parent) = closed.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(parent)?;
+        }
+        fs::rename(&self.places.live, &closed)?;
+        let next = Opened::open(&self.places.live, None).inspect_err(|_| {
+            // As it was; whoever appends has the file open.
+            let _ = fs::rename(&closed, &self.places.live);
+        })?;
+        self.first = self.tree.size();
+        writer.turn_to(next);
+        let begins = What::LogRotated { first: self.first };
+        let begins = Lines::of(&[Event::now(None, begins)]).map_err(io::Error::other)?;
+        writer.write(&[&begins]).map_err(io::Error::other)
+    }
+}
+
+fn lock(writer: &Mutex<Writer>) -> std::sync::MutexGuard<'_, Writer> {
+    writer.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn fault(error: io::Error) -> LogError {
+    LogError(Arc::from(error.to_string()))
+}
+
+fn unlike(why: &str) -> io::Error {
+    io::Error::other(format!(
+        "the log is not what its checkpoint says: {why} (hint: `pgveil audit verify` says more; \
+         move log, tiles and checkpoint aside together to begin a new log)"
+    ))
+}
