@@ -36,7 +36,7 @@ enum Command {
     /// Check a directory of policy files, or print what they may hold
     #[command(subcommand)]
     Policy(policy::Policy),
-    /// Verify the audit log, and take proofs from it
+    /// Search the audit log, verify it, and take proofs from it
     #[command(subcommand)]
     Audit(audit::Audit),
 }

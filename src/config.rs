@@ -21,6 +21,7 @@ use serde::Deserialize;
 
 use crate::sql::Bounds;
 pub use crate::upstream::connect::TlsMode;
+pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
 pub use secret::{Secret, SecretError, SecretRef};
 

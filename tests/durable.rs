@@ -146,6 +146,15 @@ fn what_upstream_executed_is_on_record_however_the_proxy_ends() {
     );
     assert!(said.contains(&whole), "{said}");
     assert!(said.contains(" 0 more not yet"), "{said}");
+    let found = audit(&proxy.home(), &["query", "--all", "--format", "json"]);
+    let found = String::from_utf8(found.stdout).unwrap();
+    let found: BTreeSet<String> = found
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|record| record["id"].as_str().unwrap().to_owned())
+        .collect();
+    let missing: Vec<_> = begun.difference(&found).collect();
+    assert!(missing.is_empty(), "{missing:?}");
     let id = records[20]["id"].as_str().unwrap();
     let proof = audit(&proxy.home(), &["prove", id]);
     assert!(proof.status.success(), "{proof:?}");

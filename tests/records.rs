@@ -11,7 +11,9 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use support::client::{By, Client, refusal};
@@ -266,4 +268,128 @@ fn a_failed_authentication_is_told_too() {
         // Its connection was not encrypted.
         assert_eq!(failure.get("tls"), None);
     }
+}
+
+/// `pgveil audit` in a proxy's home.
+fn audit(proxy: &Proxy, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgveil"));
+    command.current_dir(proxy.home()).arg("audit");
+    // Words in quotes are one.
+    for (at, part) in arguments.split('\'').enumerate() {
+        match at % 2 {
+            0 => command.args(part.split_whitespace()),
+            _ => command.arg(part),
+        };
+    }
+    command
+}
+
+fn asked(proxy: &Proxy, arguments: &str) -> String {
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = audit(proxy, arguments).output().unwrap();
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    String::from_utf8(stdout).unwrap()
+}
+
+/// How many decisions a query finds.
+fn count(proxy: &Proxy, filters: &str) -> usize {
+    let found = asked(proxy, &format!("query --format json {filters}"));
+    for line in found.lines() {
+        let record: Value = serde_json::from_str(line).unwrap();
+        assert_ne!(record["event"], "intent", "{record}");
+    }
+    found.lines().count()
+}
+
+#[test]
+fn what_is_recorded_is_found() {
+    let (_postgres, proxy) = start();
+    let mut trainer = proxy.client("trainer");
+    trainer.run("SELECT email FROM customers WHERE id > 3", By::Extended);
+    trainer.run("SELECT relname FROM pg_class", By::Simple);
+    let mut analyst = proxy.client("analyst");
+    analyst.run("SELECT ssn FROM customers", By::Simple);
+    analyst.run("SELECT count(*) FROM orders", By::Simple);
+    let wrong = Client::with(
+        proxy.address,
+        &[("user", "nobody"), ("database", "shop")],
+        "no",
+    );
+    assert!(wrong.is_err());
+    proxy.events_soon("authentication_failure", 1);
+    for (filters, found) in [
+        ("", 4),
+        ("--all --event statement", 3),
+        ("--principal trainer", 1),
+        ("--principal trainer --all --event statement", 2),
+        ("--principal nobody", 1),
+        ("--kind agent", 1),
+        ("--kind human --decision deny", 1),
+        ("--dataset shop --session nothing", 0),
+        ("--relation customers", 2),
+        ("--relation orders --decision allow", 1),
+        ("--column ssn", 1),
+        ("--column customers.email --treatment mask", 1),
+        ("--column customers.email --treatment clear", 0),
+        ("--tag email", 1),
+        ("--treatment block", 1),
+        ("--statement 'count(*)'", 1),
+        ("--rule roles.yaml --principal trainer", 1),
+        ("--since 1h", 4),
+        ("--until 1h", 0),
+        ("--since 2000-01-01 --until 2001-01-01T00:00:00Z", 0),
+        ("--event connect", 2),
+    ] {
+        assert_eq!(count(&proxy, filters), found, "{filters}");
+    }
+    let table = asked(&proxy, "query --column ssn");
+    assert!(table.contains("human:analyst  deny  42501"), "{table}");
+    assert!(table.contains("public.customers: ssn block"), "{table}");
+    let csv = asked(&proxy, "query --format csv --column ssn");
+    assert_eq!(csv.lines().count(), 2, "{csv}");
+    for line in asked(&proxy, "query --format ocsf --all").lines() {
+        let event: Value = serde_json::from_str(line).unwrap();
+        assert_eq!(event["class_uid"], 6005, "{line}");
+    }
+    let ocsf = |filters: &str| -> Value {
+        let text = asked(&proxy, &format!("query --format ocsf {filters}"));
+        serde_json::from_str(text.trim()).unwrap()
+    };
+    let (masked, blocked) = (ocsf("--treatment mask"), ocsf("--treatment block"));
+    assert_eq!(masked["action_id"], 4, "{masked}");
+    assert_eq!(
+        (&blocked["action_id"], &blocked["disposition_id"]),
+        (&2.into(), &2.into())
+    );
+    let wrong = audit(&proxy, "query --since yesterday").output().unwrap();
+    let said = String::from_utf8(wrong.stderr).unwrap();
+    assert!(said.contains("not a moment such as"), "{said}");
+}
+
+#[test]
+fn a_log_is_followed_while_it_is_written() {
+    let (_postgres, proxy) = start();
+    let mut follower = audit(
+        &proxy,
+        "query --format json -f --principal analyst --relation orders",
+    )
+    .stdout(Stdio::piped())
+    .spawn()
+    .unwrap();
+    let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
+    let mut analyst = proxy.client("analyst");
+    for round in 0..3 {
+        analyst.run("SELECT email FROM customers", By::Simple);
+        analyst.run(
+            &format!("SELECT count(*) AS n{round} FROM orders"),
+            By::Simple,
+        );
+        let line = lines.next().unwrap().unwrap();
+        assert!(line.contains(&format!("AS n{round}")), "{line}");
+    }
+    follower.kill().unwrap();
+    follower.wait().unwrap();
 }

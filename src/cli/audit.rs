@@ -4,6 +4,7 @@
 
 mod keygen;
 mod prove;
+mod query;
 mod verify;
 
 use std::error::Error;
@@ -16,6 +17,8 @@ use crate::config::Config;
 /// What to do with an audit log.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Audit {
+    /// Search the log
+    Query(Box<query::Query>),
     /// Say whether a log, or a proof of one of its records, is what was signed
     Verify(verify::Verify),
     /// Export a record with the proof that it is in the log
@@ -27,6 +30,7 @@ pub(super) enum Audit {
 impl Audit {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
+            Self::Query(query) => query.run(),
             Self::Verify(verify) => verify.run(),
             Self::Prove(prove) => prove.run(),
             Self::Keygen(keygen) => keygen.run(),

@@ -15,7 +15,8 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not {EXPECTED}")))
 }
 
-fn parse(text: &str) -> Option<Duration> {
+/// Reads one; `None` of what is none.
+pub fn parse(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;
     let mut rest = text.trim();
     if rest.is_empty() {
