@@ -212,7 +212,7 @@ pub enum Effect {
 }
 
 /// A relation a statement touches, for the record.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct RelationUse {
     /// `schema.name`
     pub relation: Arc<str>,
@@ -230,7 +230,7 @@ pub struct RelationUse {
 }
 
 /// A column a statement touches, for the record.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct ColumnUse {
     /// Its name
     pub column: Arc<str>,

@@ -393,3 +393,156 @@ fn a_log_is_followed_while_it_is_written() {
     follower.kill().unwrap();
     follower.wait().unwrap();
 }
+
+/// What is wrong with a value by a JSON schema, as far as ours go.
+fn faults(root: &Value, schema: &Value, value: &Value, found: &mut Vec<String>) {
+    for (key, rule) in schema.as_object().unwrap() {
+        match key.as_str() {
+            "$ref" => {
+                let name = rule.as_str().unwrap().strip_prefix('#').unwrap();
+                faults(root, root.pointer(name).unwrap(), value, found);
+            }
+            "type" => {
+                let kind = match value {
+                    Value::Null => "null",
+                    Value::Bool(_) => "boolean",
+                    Value::Number(_) => "integer",
+                    Value::String(_) => "string",
+                    Value::Array(_) => "array",
+                    Value::Object(_) => "object",
+                };
+                let fits =
+                    rule == kind || rule.as_array().is_some_and(|it| it.contains(&kind.into()));
+                if !fits {
+                    found.push(format!("{value} is not {rule}"));
+                }
+            }
+            "const" if rule != value => found.push(format!("{value} is not {rule}")),
+            "enum" if !rule.as_array().unwrap().contains(value) => {
+                found.push(format!("{value} is none of {rule}"));
+            }
+            "required" => {
+                for name in rule.as_array().unwrap() {
+                    if value.get(name.as_str().unwrap()).is_none() {
+                        found.push(format!("no {name}"));
+                    }
+                }
+            }
+            "properties" => {
+                for (name, rule) in rule.as_object().unwrap() {
+                    if let Some(value) = value.get(name) {
+                        faults(root, rule, value, found);
+                    }
+                }
+            }
+            "items" => {
+                for value in value.as_array().into_iter().flatten() {
+                    faults(root, rule, value, found);
+                }
+            }
+            "oneOf" | "anyOf" => {
+                let fits = rule.as_array().unwrap().iter().filter(|rule| {
+                    let mut found = Vec::new();
+                    faults(root, rule, value, &mut found);
+                    found.is_empty()
+                });
+                let fits = fits.count();
+                if fits == 0 || (key == "oneOf" && fits > 1) {
+                    found.push(format!("{value} fits {fits} of {key}"));
+                }
+            }
+            "$schema" | "$defs" | "title" | "description" | "format" | "minimum" | "maximum"
+            | "const" | "enum" => {}
+            other => panic!("{other} in the schema"),
+        }
+    }
+}
+
+/// Names of fields that a schema has for a value.
+fn named<'a>(root: &'a Value, schema: &'a Value, value: &Value, names: &mut Vec<&'a str>) {
+    if let Some(reference) = schema["$ref"].as_str() {
+        named(root, root.pointer(&reference[1..]).unwrap(), value, names);
+    }
+    names.extend(
+        schema["properties"]
+            .as_object()
+            .into_iter()
+            .flat_map(|it| it.keys().map(String::as_str)),
+    );
+    for one in ["oneOf", "anyOf"] {
+        for schema in schema[one].as_array().into_iter().flatten() {
+            let mut found = Vec::new();
+            faults(root, schema, value, &mut found);
+            if found.is_empty() {
+                named(root, schema, value, names);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_record_is_one_of_the_published_schema() {
+    let (_postgres, mut proxy) = start();
+    let schema: Value = serde_json::from_str(&asked(&proxy, "schema")).unwrap();
+    for caller in ["analyst", "trainer", "auditor"] {
+        let mut client = proxy.client(caller);
+        for statement in SPOKEN.iter().step_by(3) {
+            client.run(statement, By::Simple);
+            client.run("ROLLBACK", By::Simple);
+        }
+        client.run("SELECT 1; SELECT 1 / 0; SELECT 2", By::Simple);
+        client.run("SELECT email FROM customers", By::Extended);
+    }
+    let wrong = Client::with(
+        proxy.address,
+        &[("user", "nobody"), ("database", "shop")],
+        "no",
+    );
+    assert!(wrong.is_err());
+    proxy.events_soon("authentication_failure", 1);
+    proxy.signal("TERM");
+    assert!(proxy.ended().success());
+    let all = records(&proxy);
+    let mut events: Vec<&str> = Vec::new();
+    for record in &all {
+        let mut found = Vec::new();
+        faults(&schema, &schema, record, &mut found);
+        assert!(found.is_empty(), "{found:?} {record:#}");
+        let mut names = Vec::new();
+        named(&schema, &schema, record, &mut names);
+        for key in record.as_object().unwrap().keys() {
+            assert!(names.contains(&key.as_str()), "{key} of {record:#}");
+        }
+        events.push(record["event"].as_str().unwrap());
+    }
+    for event in [
+        "log_opened",
+        "policy_load",
+        "connect",
+        "intent",
+        "statement",
+        "not_run",
+        "denial",
+        "authentication_failure",
+        "disconnect",
+        "log_closed",
+    ] {
+        assert!(events.contains(&event), "{event}");
+    }
+    // It does say what is wrong.
+    for (key, value) in [
+        ("event", "nothing".into()),
+        ("rows", "many".into()),
+        ("id", Value::Null),
+    ] {
+        let mut wrong = all
+            .iter()
+            .find(|it| it["event"] == "statement")
+            .unwrap()
+            .clone();
+        wrong[key] = value;
+        let mut found = Vec::new();
+        faults(&schema, &schema, &wrong, &mut found);
+        assert!(!found.is_empty(), "{key}");
+    }
+}

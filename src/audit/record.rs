@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::line::Fields;
@@ -116,19 +117,34 @@ impl fmt::Display for Id {
     }
 }
 
+impl JsonSchema for Id {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Id".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
 impl Serialize for Id {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         to.collect_str(self)
     }
 }
 
-/// Something that is recorded.
-#[derive(Clone, Debug, Serialize)]
+/// Something that is recorded: a line of the log, canonical JSON.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Event {
     /// Its own
     pub id: Id,
     /// When it began: RFC 3339, UTC, microseconds
     #[serde(serialize_with = "time")]
+    #[schemars(with = "String")]
     pub time: jiff::Timestamp,
     /// Whose session it belongs to, if any
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
@@ -150,6 +166,12 @@ impl Event {
     }
 }
 
+/// What a record may hold, as a JSON schema.
+pub fn schema() -> schemars::Schema {
+    let settings = schemars::generate::SchemaSettings::draft2020_12().for_serialize();
+    settings.into_generator().into_root_schema_for::<Event>()
+}
+
 /// As much of what a client calls itself, or asks for, as is recorded: as long as a
 /// name of Postgres's can be. Whoever can write megabytes into each record could
 /// fill the disk that every statement depends on.
@@ -162,13 +184,14 @@ pub fn clipped(text: &str) -> &str {
 const CLIPPED: usize = 63;
 
 /// A session and the identity behind it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Who {
     /// Who is asking
     pub principal: Identity,
     /// The session's own identifier, as in the tag
     pub session: Id,
     /// The client's address
+    #[schemars(with = "String")]
     pub client: SocketAddr,
     /// The TLS version, if the client's connection has any
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -187,7 +210,7 @@ pub struct Who {
 }
 
 /// A principal, as recorded.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Identity {
     /// Its name in policy
     pub name: Arc<str>,
@@ -215,7 +238,7 @@ impl From<&Principal> for Identity {
 }
 
 /// What happened.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum What {
     /// A session began.
@@ -228,6 +251,7 @@ pub enum What {
         /// The name that was claimed
         user: String,
         /// The client's address
+        #[schemars(with = "String")]
         client: SocketAddr,
         /// The TLS version, if its connection had any
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -264,6 +288,7 @@ pub enum What {
         reason: String,
         /// How long it lasted
         #[serde(rename = "duration_us", serialize_with = "micros_of")]
+        #[schemars(with = "u64")]
         duration: Duration,
     },
     /// A policy was loaded, or was refused and did not replace the one in force.
@@ -313,7 +338,7 @@ pub enum What {
 }
 
 /// The policy that decided.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PolicyStamp {
     /// SHA-256 of its files, in hex
     pub digest: Arc<str>,
@@ -322,7 +347,7 @@ pub struct PolicyStamp {
 }
 
 /// What a statement is, apart from how it went.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Statement {
     /// As its command tag begins: `SELECT`
     pub kind: &'static str,
@@ -331,6 +356,7 @@ pub struct Statement {
     pub normalized: Arc<str>,
     /// Equal for statements that differ in literals only
     #[serde(serialize_with = "hex")]
+    #[schemars(with = "String")]
     pub fingerprint: u64,
     /// Relations and columns, with treatment, rule and row filter
     pub relations: Vec<RelationUse>,
@@ -340,7 +366,7 @@ pub struct Statement {
 }
 
 /// One execution that is to come.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Intent {
     /// The `id` that the record of its outcome has
     pub query: Id,
@@ -352,7 +378,7 @@ pub struct Intent {
 }
 
 /// How an execution ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// To its end.
@@ -366,7 +392,7 @@ pub enum Outcome {
 }
 
 /// One execution.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Execution {
     /// What was executed
     #[serde(flatten)]
@@ -385,11 +411,12 @@ pub struct Execution {
     pub bytes: u64,
     /// From when it was sent to when it was done
     #[serde(rename = "duration_us", serialize_with = "micros_of")]
+    #[schemars(with = "u64")]
     pub duration: Duration,
 }
 
 /// One refusal.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Refusal {
     /// Always `deny`
     pub decision: &'static str,
@@ -408,6 +435,7 @@ pub struct Refusal {
     pub normalized: Option<Arc<str>>,
     /// Equal for statements that differ in literals only
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "hex_if_any")]
+    #[schemars(with = "Option<String>")]
     pub fingerprint: Option<u64>,
     /// What it would have touched
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -420,7 +448,7 @@ pub struct Refusal {
 }
 
 /// A column that must not have been in a result.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Tripped {
     /// What was executed
     #[serde(flatten)]

@@ -8,8 +8,10 @@ mod query;
 mod verify;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::audit::record;
 use crate::audit::segments::Places;
 use crate::audit::tree::note::Verifier;
 use crate::config::Config;
@@ -23,6 +25,8 @@ pub(super) enum Audit {
     Verify(verify::Verify),
     /// Export a record with the proof that it is in the log
     Prove(prove::Prove),
+    /// Print the JSON schema of a record
+    Schema,
     /// Make the key that signs a log's checkpoints
     Keygen(keygen::Keygen),
 }
@@ -33,6 +37,11 @@ impl Audit {
             Self::Query(query) => query.run(),
             Self::Verify(verify) => verify.run(),
             Self::Prove(prove) => prove.run(),
+            Self::Schema => Ok(writeln!(
+                std::io::stdout(),
+                "{:#}",
+                record::schema().to_value()
+            )?),
             Self::Keygen(keygen) => keygen.run(),
         }
     }
