@@ -20,6 +20,7 @@ mod names;
 mod pipeline;
 mod planning;
 mod requests;
+mod revoked;
 mod settings;
 mod simple;
 mod start;

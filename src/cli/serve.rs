@@ -2,10 +2,12 @@
 //!
 //! SIGTERM and SIGINT drain: no new sessions, those that are idle end, the
 //! others finish what they do within the configured time, or until the signal comes
-//! a second time. SIGHUP reads the policy again; one that does not load leaves the
-//! old one in force. It has the databases' catalogs read again too.
+//! a second time. Policy files are read again when they change, and at SIGHUP; a
+//! policy that does not load leaves the old one in force. SIGHUP has the databases'
+//! catalogs read again too.
 
 mod failures;
+mod files;
 mod proxy;
 
 use std::error::Error;

@@ -68,10 +68,24 @@ pub trait Authority: Send + Sync {
     /// The epoch of the policy in force: cheap, asked before every statement.
     fn epoch(&self) -> u64;
 
-    /// What a principal may do now.
+    /// The policy, to be waited for.
+    fn policy(&self) -> watch::Receiver<Arc<Policy>>;
+
+    /// Whether somebody may still be in a session.
     ///
     /// # Errors
     /// FATAL where the identity is no longer one.
+    fn admits(
+        &self,
+        principal: &Principal,
+        dataset: &str,
+        now: jiff::Timestamp,
+    ) -> Result<(), Told>;
+
+    /// What a principal may do now.
+    ///
+    /// # Errors
+    /// As [`Authority::admits`].
     fn standing(
         &self,
         principal: &Principal,
@@ -279,6 +293,15 @@ impl Authority for Governed {
         self.policy.borrow().epoch
     }
 
+    fn policy(&self) -> watch::Receiver<Arc<Policy>> {
+        self.policy.clone()
+    }
+
+    fn admits(&self, principal: &Principal, _: &str, _: jiff::Timestamp) -> Result<(), Told> {
+        let policy = self.policy.borrow().clone();
+        current(&policy, principal).map(drop)
+    }
+
     fn standing(
         &self,
         principal: &Principal,
@@ -286,20 +309,7 @@ impl Authority for Governed {
         now: jiff::Timestamp,
     ) -> Result<Standing, Told> {
         let policy = self.policy.borrow().clone();
-        let again = |known: &Principal| {
-            let found = policy
-                .principal(&known.name, known.method)
-                .ok_or_else(|| gone(&known.name))?;
-            Ok::<_, Told>(Principal {
-                mfa: known.mfa,
-                ..found
-            })
-        };
-        let mut current = again(principal)?;
-        current.on_behalf_of = match &principal.on_behalf_of {
-            Some(human) => Some(Box::new(again(human)?)),
-            None => None,
-        };
+        let current = current(&policy, principal)?;
         let rights = policy.rights(&current, dataset, now);
         let allows = |action| rights.allows(action).is_some();
         Ok(Standing {
@@ -416,10 +426,29 @@ fn weight(decided: &[Decided]) -> usize {
         .sum()
 }
 
+/// Who is asking, as policy now has them.
+fn current(policy: &Policy, principal: &Principal) -> Result<Principal, Told> {
+    let again = |known: &Principal| {
+        let found = policy.principal(&known.name, known.method);
+        // A session says of each statement what kind of caller it began with.
+        let found = found.filter(|found| found.kind == known.kind);
+        let found = found.ok_or_else(|| gone(&known.name))?;
+        Ok::<_, Told>(Principal {
+            mfa: known.mfa,
+            ..found
+        })
+    };
+    let on_behalf_of = principal.on_behalf_of.as_deref().map(again).transpose()?;
+    Ok(Principal {
+        on_behalf_of: on_behalf_of.map(Box::new),
+        ..again(principal)?
+    })
+}
+
 fn gone(name: &str) -> Told {
     Told::fatal(
         SqlState::INVALID_AUTHORIZATION,
-        format!("policy no longer names the identity `{name}`"),
+        format!("policy no longer names the identity `{name}` as it did"),
     )
     .hint("ask whoever keeps identities.yaml")
 }

@@ -17,6 +17,7 @@ use super::cancel::{Canceller, Key};
 use super::incoming::Incoming;
 use super::pipeline::Pipeline;
 use super::requests::{Requests, no_grant, shutting_down};
+use super::revoked::revoked;
 use super::settings::{Asked, Path, default_path, list, names};
 use super::{Caller, Dataset, End, Session, Shared, Tag};
 use crate::audit::record::{Refusal, What, clipped};
@@ -247,6 +248,10 @@ impl Opened {
                         end
                     }
                 },
+                told = revoked(session, &caller.principal) => {
+                    unsaid = true;
+                    End::Told(told)
+                }
                 () = Stage::Ending.reached(&mut stage) => {
                     unsaid = true;
                     End::Told(shutting_down())

@@ -15,6 +15,7 @@ mod catalog;
 mod input;
 mod outage;
 mod process;
+mod reload;
 mod startup;
 
 use std::path::Path;

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
 use super::failures::Failures;
+use super::files::Stamp;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
@@ -30,6 +31,9 @@ use crate::upstream::connect::{Secret, Target};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How soon a dataset that could not be read at the start is tried again.
 const RETRY: Duration = Duration::from_secs(5);
+/// How often the policy's files are looked at. What has changed is read once two looks
+/// have found it the same: whoever writes several files is not overtaken.
+const LOOK: Duration = Duration::from_millis(500);
 /// What plans may take, in bytes.
 const PLANS: u64 = 64 << 20;
 /// The shortest masking key: below this it could be guessed from pseudonyms.
@@ -75,7 +79,8 @@ pub(crate) struct Running {
     front: Arc<Front>,
     stage: watch::Sender<Stage>,
     listening: JoinHandle<()>,
-    refreshing: Vec<JoinHandle<()>>,
+    /// What goes on beside it.
+    chores: Vec<JoinHandle<()>>,
 }
 
 /// Starts to serve.
@@ -85,6 +90,7 @@ pub(crate) struct Running {
 /// log keeps it from serving.
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let keyless = keyless(&config);
+    let looked = Stamp::of_directory(&config.policies);
     let policy = policy(&config.policies, 1, &keyless)?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
@@ -95,10 +101,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     }
     let log = audit(&config.audit)?;
     let mut datasets = BTreeMap::new();
-    let mut refreshing = Vec::new();
+    let mut chores = Vec::new();
     for (name, dataset) in &config.datasets {
         let opened = Arc::new(open(name, dataset).await?);
-        refreshing.push(tokio::spawn(refresh(
+        chores.push(tokio::spawn(refresh(
             opened.clone(),
             dataset.catalog_refresh,
             log.clone(),
@@ -122,6 +128,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         policy,
         directory: config.policies.clone(),
         keyless,
+        read: Mutex::new(Read {
+            looked,
+            failed: false,
+        }),
         failures: Failures::new(log.clone()),
     });
     let loaded = What::PolicyLoad {
@@ -135,12 +145,13 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let stage = watch::Sender::new(Stage::Serving);
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
     let listening = tokio::spawn(listening);
+    chores.push(tokio::spawn(watch(front.clone())));
     Ok(Running {
         addresses,
         front,
         stage,
         listening,
-        refreshing,
+        chores,
     })
 }
 
@@ -216,7 +227,7 @@ impl Running {
                 let _ = self.listening.await;
             }
         }
-        self.refreshing.iter().for_each(JoinHandle::abort);
+        self.chores.iter().for_each(JoinHandle::abort);
         // What it could not say has been logged.
         let _ = self.front.shared.log.close().await;
     }
@@ -321,25 +332,91 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
     }
 }
 
+/// Takes the policy's files as they change.
+async fn watch(front: Arc<Front>) {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(LOOK).await;
+        let look = front.look().await;
+        if look == front.read.lock().await.looked {
+            last = None;
+        } else if last.replace(look.clone()).is_some_and(|last| last == look) {
+            front.load(false).await;
+            last = None;
+        }
+    }
+}
+
 /// What the listener hands its clients to.
 struct Front {
     shared: Arc<Shared>,
     policy: watch::Sender<Arc<Policy>>,
     directory: PathBuf,
     keyless: Vec<String>,
+    /// Held while the policy is read.
+    read: Mutex<Read>,
     failures: Failures,
 }
 
+/// When the policy was last read, whether it took effect or not.
+struct Read {
+    /// What its files looked like just before.
+    looked: Stamp,
+    /// The old one stayed in force.
+    failed: bool,
+}
+
 impl Front {
+    /// What the policy's files look like.
+    async fn look(&self) -> Stamp {
+        let directory = self.directory.clone();
+        let look = tokio::task::spawn_blocking(move || Stamp::of_directory(&directory));
+        // It does not panic; if it did, the files would be read once more.
+        look.await.unwrap_or_default()
+    }
+
     async fn reload(&self) {
+        self.load(true).await;
+        // Statements wait for it; what else is to be done does not.
+        for dataset in self.shared.datasets.values() {
+            dataset.change();
+            let (dataset, log) = (dataset.clone(), self.shared.log.clone());
+            tokio::spawn(async move { dataset.renew(&log).await });
+        }
+    }
+
+    /// Reads the policy. Where that is not `asked` for, files that say what is in force
+    /// anyway are no event.
+    async fn load(&self, asked: bool) {
+        let mut read = self.read.lock().await;
+        read.looked = self.look().await;
         let old = self.policy.borrow().clone();
-        let (stamp, error) = match policy(&self.directory, old.epoch + 1, &self.keyless) {
+        let (directory, keyless) = (self.directory.clone(), self.keyless.clone());
+        let epoch = old.epoch + 1;
+        let loading = tokio::task::spawn_blocking(move || policy(&directory, epoch, &keyless));
+        let Ok(loaded) = loading.await else {
+            tracing::error!("reading the policy did not come to its end");
+            return;
+        };
+        let failed = loaded.is_err();
+        if let Ok(policy) = &loaded
+            && !asked
+            && !read.failed
+            && policy.digest == old.digest
+        {
+            return;
+        }
+        read.failed = failed;
+        let (stamp, error) = match loaded {
             Ok(policy) => {
                 tracing::info!(
                     epoch = policy.epoch,
                     digest = policy.digest,
                     "policy loaded"
                 );
+                for warning in &policy.warnings {
+                    tracing::warn!("{warning}");
+                }
                 let stamp = stamp(&policy);
                 self.policy.send_replace(Arc::new(policy));
                 (stamp, None)
@@ -355,12 +432,6 @@ impl Front {
         };
         // A log that fails refuses statements by itself.
         let _ = self.shared.log.append(&Event::now(None, loaded)).await;
-        // Statements wait for it; what else is to be done does not.
-        for dataset in self.shared.datasets.values() {
-            dataset.change();
-            let (dataset, log) = (dataset.clone(), self.shared.log.clone());
-            tokio::spawn(async move { dataset.renew(&log).await });
-        }
     }
 }
 

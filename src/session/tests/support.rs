@@ -19,7 +19,7 @@ use crate::audit::{Durability, Log};
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Told};
 use crate::identity::{Kind, Method, Principal};
-use crate::policy::{Action, Limits, Rights};
+use crate::policy::{Action, Limits, Policy, Rights};
 use crate::session::{
     Authority, Caller, Cancels, Dataset, Decided, Planning, Shared, Sight, Standing, run,
 };
@@ -65,7 +65,7 @@ pub(super) struct Rules {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Trial(Arc<Mutex<Rules>>);
+pub(super) struct Trial(Arc<Mutex<Rules>>, watch::Sender<Arc<Policy>>);
 
 impl Trial {
     /// A new policy.
@@ -73,6 +73,9 @@ impl Trial {
         let mut rules = self.0.lock().unwrap();
         rules.epoch += 1;
         change(&mut rules);
+        drop(rules);
+        // All that is asked of it is when it changes.
+        self.1.send_replace(Arc::default());
     }
 
     fn rules(&self) -> Rules {
@@ -85,16 +88,25 @@ impl Authority for Trial {
         self.rules().epoch
     }
 
+    fn policy(&self) -> watch::Receiver<Arc<Policy>> {
+        self.1.subscribe()
+    }
+
+    fn admits(&self, _: &Principal, _: &str, _: jiff::Timestamp) -> Result<(), Told> {
+        match self.rules().gone {
+            true => Err(Told::fatal(SqlState::INVALID_AUTHORIZATION, "gone")),
+            false => Ok(()),
+        }
+    }
+
     fn standing(
         &self,
         principal: &Principal,
-        _: &str,
-        _: jiff::Timestamp,
+        dataset: &str,
+        now: jiff::Timestamp,
     ) -> Result<Standing, Told> {
+        self.admits(principal, dataset, now)?;
         let rules = self.rules();
-        if rules.gone {
-            return Err(Told::fatal(SqlState::INVALID_AUTHORIZATION, "gone"));
-        }
         Ok(Standing {
             principal: principal.clone(),
             rights: Arc::new(Rights::default()),
