@@ -119,7 +119,8 @@ pub struct Dataset {
     /// dataset does not load without.
     /// Another key makes other pseudonyms.
     pub mask_key: Option<SecretRef>,
-    /// What it is: `production`, `staging`; for the record.
+    /// What it is: `production`, `staging`; for the record, and for grants that are in
+    /// force in some `environments` only.
     pub environment: Option<String>,
     /// Whether the upstream role may be a superuser, past which Postgres itself
     /// checks nothing.

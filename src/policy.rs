@@ -15,6 +15,7 @@ mod model;
 mod pattern;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

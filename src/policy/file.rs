@@ -15,6 +15,7 @@ use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::Action;
 use super::mask::DatePart;
+use super::window::Day;
 use crate::identity::Kind;
 
 /// A value and the line it stands on.
@@ -110,6 +111,9 @@ pub(super) struct Dataset {
     /// How columns are treated that no entry of `tables` names. Left out: block.
     #[serde(default)]
     pub(super) unclassified: Unclassified,
+    /// Whether only grants that name it reach it, and none of `dataset: "*"`.
+    #[serde(default)]
+    pub(super) isolated: bool,
     /// By `schema.table`: which tag each column carries. A materialized view or
     /// foreign table must be named here (an empty mapping will do) to be read.
     #[serde(default)]
@@ -152,8 +156,12 @@ pub(super) struct Role {
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Grant {
-    /// The dataset's name.
+    /// The dataset's name; `"*"`: every dataset that is not `isolated`.
     pub(super) dataset: At<String>,
+    /// Only where the configuration says one of these of the dataset: `production`,
+    /// `staging`. Left out: everywhere.
+    #[serde(default)]
+    pub(super) environments: Option<Vec<At<String>>>,
     /// Tables and views: `schema.table`, `schema.prefix_*`, `schema.*` or `*`.
     pub(super) tables: Vec<At<String>>,
     /// What may be done. Left out: read.
@@ -175,9 +183,32 @@ pub(super) struct Grant {
     /// Not from this time on (RFC 3339).
     #[serde(default)]
     pub(super) until: Option<At<String>>,
+    /// Only in these hours of each week. Left out: at any.
+    #[serde(default)]
+    pub(super) hours: Option<Vec<At<Hours>>>,
     /// What the caller must have proved.
     #[serde(default)]
     pub(super) require: Requirements,
+}
+
+/// Hours of a week.
+#[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hours {
+    /// The days on which they begin. Left out: every day.
+    #[serde(default)]
+    pub(super) days: Vec<Day>,
+    /// When they begin: `08:00`.
+    pub(super) from: String,
+    /// When they end: `18:00`. No later than they begin: on the next day.
+    pub(super) until: String,
+    /// Whose time that is: `Europe/Berlin`. Left out: UTC.
+    #[serde(default = "utc")]
+    pub(super) zone: String,
+}
+
+fn utc() -> String {
+    "UTC".into()
 }
 
 fn read_only() -> Vec<Action> {

@@ -32,6 +32,8 @@ pub struct Policy {
     pub(super) datasets: BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
     pub(super) roles: BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
+    /// What the configuration says that a dataset is: `production`.
+    pub(super) environments: BTreeMap<Arc<str>, Arc<str>>,
     stand_ins: StandIns,
 }
 
@@ -105,6 +107,13 @@ impl Policy {
                 .collect(),
             ..check::policy(&parsed)?
         })
+    }
+
+    /// With the environments of datasets, of which the files know nothing: the same
+    /// policy may serve several.
+    pub fn within(mut self, environments: BTreeMap<Arc<str>, Arc<str>>) -> Self {
+        self.environments = environments;
+        self
     }
 
     /// The verifier of an identity, if it has one and may connect.

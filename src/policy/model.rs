@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::expression::Expression;
 use super::file::Unclassified;
 use super::pattern::{Name, Pattern};
+use super::window::Window;
 use super::{Action, Limits, Treatment};
 use crate::identity::Kind;
 use crate::identity::verifier::Verifier;
@@ -17,6 +18,7 @@ use crate::identity::verifier::Verifier;
 #[derive(Debug)]
 pub(super) struct Dataset {
     pub(super) unclassified: Unclassified,
+    pub(super) isolated: bool,
     pub(super) tables: BTreeMap<Name, Table>,
     pub(super) functions: Vec<Pattern>,
     pub(super) place: Arc<str>,
@@ -60,6 +62,10 @@ pub(super) struct Grant {
     pub(super) limits: Limits,
     pub(super) from: Option<jiff::Timestamp>,
     pub(super) until: Option<jiff::Timestamp>,
+    /// Empty: at any hour.
+    pub(super) hours: Vec<Window>,
+    /// `None`: in any.
+    pub(super) environments: Option<BTreeSet<Arc<str>>>,
     pub(super) mfa: bool,
 }
 
@@ -76,6 +82,39 @@ impl Grant {
         self.tags.get(tag).or(self.other_tags.as_ref())
     }
 
+    /// Why it is not in force then and there, if it is not; and when that changes next.
+    pub(super) fn dormant(
+        &self,
+        now: jiff::Timestamp,
+        environment: Option<&str>,
+    ) -> (Option<String>, Option<jiff::Timestamp>) {
+        if let Some(environments) = &self.environments
+            && !environment.is_some_and(|one| environments.contains(one))
+        {
+            let all: Vec<&str> = environments.iter().map(|one| &**one).collect();
+            return (Some(format!("in force in {} alone", all.join(", "))), None);
+        }
+        let turns = self.from.into_iter().chain(self.until);
+        let mut next = turns.filter(|turn| *turn > now).min();
+        let mut open = self.hours.is_empty();
+        for window in &self.hours {
+            let (is_open, turn) = window.at(now);
+            open |= is_open;
+            next = next.into_iter().chain(turn).min();
+        }
+        let why = if self.from.is_some_and(|from| now < from) {
+            Some("not in force yet".to_owned())
+        } else if let Some(until) = self.until.filter(|until| now >= *until) {
+            Some(format!("not in force (until {until})"))
+        } else if open {
+            None
+        } else {
+            let hours: Vec<String> = self.hours.iter().map(ToString::to_string).collect();
+            Some(format!("not in force now (in force {})", hours.join(", ")))
+        };
+        (why, next)
+    }
+
     /// `role training (roles.yaml:24)`
     pub(super) fn rule(&self) -> String {
         format!("role {} ({})", self.role, self.place)
@@ -90,7 +129,7 @@ pub(super) struct TagTreatment {
 }
 
 /// A grant's condition on the rows of some relations.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Rows {
     pub(super) tables: Pattern,
     pub(super) condition: Arc<Expression>,

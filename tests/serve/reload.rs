@@ -127,3 +127,44 @@ fn a_set_that_does_not_load_is_said_once_and_changes_nothing() {
     );
     assert!(email(&mut client).contains("o***@example.com"));
 }
+
+#[test]
+fn a_grant_that_ends_ends_within_a_session() {
+    let proxy = proxy(&Setup::default());
+    let (path, text) = file(&proxy, "policy.yaml");
+    let until = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(10);
+    let timed = text.replace(
+        "        limits:",
+        &format!("        environments: [test]\n        until: {until}\n        limits:"),
+    );
+    assert_ne!(text, timed);
+    fs::write(&path, &timed).unwrap();
+    proxy.events_soon("policy_load", 2);
+    let mut client = proxy.client("analyst");
+    client.run("PREPARE p AS SELECT email FROM customers", By::Simple);
+    let mut one = || show(&client.run("EXECUTE p", By::Simple));
+    assert!(one().contains("o***@example.com"));
+    while jiff::Timestamp::now() < until {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let refused = one();
+    assert!(
+        refused.contains("42501") && !refused.contains("o***"),
+        "{refused}"
+    );
+    // What the dataset is, the configuration says.
+    fs::write(
+        &path,
+        text.replace(
+            "        limits:",
+            "        environments: [other]\n        limits:",
+        ),
+    )
+    .unwrap();
+    proxy.events_soon("policy_load", 3);
+    let refused = one();
+    assert!(refused.contains("42501"), "{refused}");
+    fs::write(&path, &text).unwrap();
+    proxy.events_soon("policy_load", 4);
+    assert!(one().contains("o***@example.com"));
+}

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -89,9 +89,9 @@ pub(crate) struct Running {
 /// Whatever of the configuration, the policy, the secrets, the upstreams or the
 /// log keeps it from serving.
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
-    let keyless = keyless(&config);
-    let looked = Stamp::of_directory(&config.policies);
-    let policy = policy(&config.policies, 1, &keyless)?;
+    let ground = Ground::of(&config);
+    let looked = Stamp::of_directory(&ground.directory);
+    let policy = ground.policy(1)?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
     }
@@ -126,8 +126,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
             planning: Planning::new(config.limits.statement_size),
         }),
         policy,
-        directory: config.policies.clone(),
-        keyless,
+        ground,
         read: Mutex::new(Read {
             looked,
             failed: false,
@@ -181,7 +180,7 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
-    let policy = policy(&config.policies, 1, &keyless(config))?;
+    let policy = Ground::of(config).policy(1)?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
     }
@@ -233,20 +232,39 @@ impl Running {
     }
 }
 
-/// The datasets that have no masking key.
-fn keyless(config: &Config) -> Vec<String> {
-    let datasets = config.datasets.iter();
-    let keyless = datasets.filter(|(_, dataset)| dataset.mask_key.is_none());
-    keyless.map(|(name, _)| name.clone()).collect()
+/// What the configuration says that policy hangs on.
+#[derive(Clone)]
+struct Ground {
+    directory: PathBuf,
+    /// The datasets that have no masking key.
+    keyless: Vec<String>,
+    /// What each dataset is.
+    environments: BTreeMap<Arc<str>, Arc<str>>,
 }
 
-/// The policy, if it fits those datasets.
-fn policy(directory: &Path, epoch: u64, keyless: &[String]) -> Result<Policy, PolicyError> {
-    let policy = Policy::load(directory, epoch)?;
-    for dataset in keyless {
-        policy.hashes_nothing_of(dataset)?;
+impl Ground {
+    fn of(config: &Config) -> Self {
+        let datasets = || config.datasets.iter();
+        let keyless = datasets().filter(|(_, dataset)| dataset.mask_key.is_none());
+        let environments = datasets().filter_map(|(name, dataset)| {
+            let environment = dataset.environment.as_deref()?;
+            Some((Arc::from(name.as_str()), Arc::from(environment)))
+        });
+        Self {
+            directory: config.policies.clone(),
+            keyless: keyless.map(|(name, _)| name.clone()).collect(),
+            environments: environments.collect(),
+        }
     }
-    Ok(policy)
+
+    /// The policy, if it fits those datasets.
+    fn policy(&self, epoch: u64) -> Result<Policy, PolicyError> {
+        let policy = Policy::load(&self.directory, epoch)?;
+        for dataset in &self.keyless {
+            policy.hashes_nothing_of(dataset)?;
+        }
+        Ok(policy.within(self.environments.clone()))
+    }
 }
 
 fn stamp(policy: &Policy) -> PolicyStamp {
@@ -351,8 +369,7 @@ async fn watch(front: Arc<Front>) {
 struct Front {
     shared: Arc<Shared>,
     policy: watch::Sender<Arc<Policy>>,
-    directory: PathBuf,
-    keyless: Vec<String>,
+    ground: Ground,
     /// Held while the policy is read.
     read: Mutex<Read>,
     failures: Failures,
@@ -369,7 +386,7 @@ struct Read {
 impl Front {
     /// What the policy's files look like.
     async fn look(&self) -> Stamp {
-        let directory = self.directory.clone();
+        let directory = self.ground.directory.clone();
         let look = tokio::task::spawn_blocking(move || Stamp::of_directory(&directory));
         // It does not panic; if it did, the files would be read once more.
         look.await.unwrap_or_default()
@@ -391,9 +408,8 @@ impl Front {
         let mut read = self.read.lock().await;
         read.looked = self.look().await;
         let old = self.policy.borrow().clone();
-        let (directory, keyless) = (self.directory.clone(), self.keyless.clone());
-        let epoch = old.epoch + 1;
-        let loading = tokio::task::spawn_blocking(move || policy(&directory, epoch, &keyless));
+        let (ground, epoch) = (self.ground.clone(), old.epoch + 1);
+        let loading = tokio::task::spawn_blocking(move || ground.policy(epoch));
         let Ok(loaded) = loading.await else {
             tracing::error!("reading the policy did not come to its end");
             return;

@@ -23,8 +23,8 @@ pub(super) struct Share {
     grants: Vec<Arc<Digested<Grant>>>,
     /// Those that want a second factor: only their `block` and `hide` count.
     locked: Vec<Arc<Digested<Grant>>>,
-    /// Those not yet or no longer in force, for messages.
-    dormant: Vec<Arc<Digested<Grant>>>,
+    /// Those that are not in force, for messages, and why.
+    dormant: Vec<(Arc<Digested<Grant>>, String)>,
 }
 
 /// What the grants say of one relation.
@@ -66,6 +66,7 @@ impl Share {
             },
             ..Self::default()
         };
+        let environment = policy.environments.get(dataset).map(|one| &**one);
         let mut until: Option<jiff::Timestamp> = None;
         for role in roles {
             let Some(grants) = policy.roles.get(role) else {
@@ -78,18 +79,16 @@ impl Share {
             };
             let here = |grant: &&Arc<Digested<Grant>>| *grant.dataset == *dataset;
             for grant in grants.iter().filter(here) {
-                let turns = grant.from.into_iter().chain(grant.until);
-                until = turns.filter(|turn| *turn > now).chain(until).min();
-                let early = grant.from.is_some_and(|from| now < from);
-                let late = grant.until.is_some_and(|until| now >= until);
-                let list = if early || late {
-                    &mut share.dormant
+                let (dormant, turn) = grant.dormant(now, environment);
+                until = until.into_iter().chain(turn).min();
+                let grant = grant.clone();
+                if let Some(why) = dormant {
+                    share.dormant.push((grant, why));
                 } else if grant.mfa && !principal.mfa {
-                    &mut share.locked
+                    share.locked.push(grant);
                 } else {
-                    &mut share.grants
-                };
-                list.push(grant.clone());
+                    share.grants.push(grant);
+                }
             }
         }
         (share, until)
@@ -98,10 +97,13 @@ impl Share {
     pub(super) fn digest(&self, context: &mut ring::digest::Context) {
         context.update(&(self.who.len() as u64).to_be_bytes());
         context.update(self.who.as_bytes());
-        for list in [&self.grants, &self.locked, &self.dormant] {
+        for list in [&self.grants, &self.locked] {
             context.update(&(list.len() as u64).to_be_bytes());
             list.iter().for_each(|grant| context.update(&grant.digest));
         }
+        context.update(&(self.dormant.len() as u64).to_be_bytes());
+        let dormant = self.dormant.iter();
+        dormant.for_each(|(grant, _)| context.update(&grant.digest));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -229,24 +231,16 @@ impl Share {
 
     fn why_not(&self, subject: &Subject<'_>, verdict: &Verdict<'_>) -> String {
         let label = subject.relation.label();
-        let naming = |list: &[Arc<Digested<Grant>>]| {
-            list.iter()
-                .find(|grant| grant.names(&subject.names))
-                .map(|grant| (grant.rule(), grant.until))
-        };
+        let names = |grant: &Grant| grant.names(&subject.names);
         if let Some(why) = &verdict.unusable {
             return why.clone();
         }
-        if let Some((rule, _)) = naming(&self.locked) {
+        if let Some(grant) = self.locked.iter().find(|grant| names(grant)) {
+            let rule = grant.rule();
             return format!("{rule} grants {label} only with a second factor");
         }
-        if let Some((rule, until)) = naming(&self.dormant) {
-            return match until {
-                Some(until) => {
-                    format!("the grant of {rule} on {label} is not in force (until {until})")
-                }
-                None => format!("the grant of {rule} on {label} is not in force yet"),
-            };
+        if let Some((grant, why)) = self.dormant.iter().find(|(grant, _)| names(grant)) {
+            return format!("the grant of {} on {label} is {why}", grant.rule());
         }
         if self.who.starts_with("role") {
             format!("no grant of {} names {label}", self.who)

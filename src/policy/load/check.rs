@@ -11,6 +11,7 @@ use crate::policy::expression::Expression;
 use crate::policy::file::{self, At, Entries, File, TagRule};
 use crate::policy::model::{Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment};
 use crate::policy::pattern::{Name, Pattern};
+use crate::policy::window::Window;
 use crate::policy::{Limits, Treatment};
 
 /// A mistake and its line; the file is known further out.
@@ -63,7 +64,7 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         for grant in &role.grants {
             let checked = self::grant(file, &name.value, grant, &datasets, &mut warnings)
                 .map_err(|fault| fault.within(file))?;
-            grants.push(Digested::new(checked));
+            grants.extend(checked.into_iter().map(Digested::new));
         }
         roles.insert(Arc::from(name.value.as_str()), grants);
     }
@@ -165,6 +166,7 @@ fn dataset(file: &str, at: Arc<str>, dataset: &file::Dataset) -> Result<Dataset,
         .collect::<Result<_, _>>()?;
     Ok(Dataset {
         unclassified: dataset.unclassified,
+        isolated: dataset.isolated,
         tables,
         functions,
         place: at,
@@ -177,21 +179,30 @@ fn grant(
     grant: &At<file::Grant>,
     datasets: &BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
     warnings: &mut Vec<String>,
-) -> Result<Grant, Fault> {
+) -> Result<Vec<Grant>, Fault> {
     let At { value: grant, line } = grant;
     let of = &grant.dataset;
-    let Some((name, dataset)) = datasets.get_key_value(&*of.value) else {
-        return Err(Fault::new(
-            of.line,
-            &format!("no classification names dataset `{}`", of.value),
-            did_you_mean(&of.value, datasets.keys().map(|name| &**name)),
-        ));
-    };
+    let (names, place_of): (Vec<&Arc<str>>, _) =
+        match (&*of.value, datasets.get_key_value(&*of.value)) {
+            ("*", _) => {
+                let open = datasets.iter().filter(|(_, dataset)| !dataset.isolated);
+                (open.map(|(name, _)| name).collect(), "any dataset")
+            }
+            (_, Some((name, _))) => (vec![name], &**name),
+            (_, None) => {
+                return Err(Fault::new(
+                    of.line,
+                    &format!("no classification names dataset `{}`", of.value),
+                    did_you_mean(&of.value, datasets.keys().map(|name| &**name)),
+                ));
+            }
+        };
     if grant.tables.is_empty() || grant.actions.is_empty() {
         return Err(Fault::new(*line, "a grant names tables and actions", None));
     }
-    let tables = grant.tables.iter().map(pattern).collect::<Result<_, _>>()?;
-    let known = dataset.tags();
+    let tables: Vec<Pattern> = grant.tables.iter().map(pattern).collect::<Result<_, _>>()?;
+    let of_names = names.iter().filter_map(|name| datasets.get(*name));
+    let known: BTreeSet<_> = of_names.flat_map(|dataset| dataset.tags()).collect();
     let mut tags = BTreeMap::new();
     let mut other_tags = None;
     for (tag, rule) in &grant.tags.0 {
@@ -206,7 +217,7 @@ fn grant(
         if !known.contains(&Arc::from(tag.value.as_str())) {
             let meant = did_you_mean(&tag.value, known.iter().map(|name| &***name));
             warnings.push(format!(
-                "{file}:{}: no column of {name} carries the tag `{}`{}",
+                "{file}:{}: no column of {place_of} carries the tag `{}`{}",
                 tag.line,
                 tag.value,
                 meant.map(|hint| format!("; {hint}")).unwrap_or_default()
@@ -219,7 +230,7 @@ fn grant(
         .0
         .iter()
         .map(|(table, text)| rows(file, table, text))
-        .collect::<Result<_, _>>()?;
+        .collect::<Result<Vec<_>, _>>()?;
     let time = |at: &Option<At<String>>| match at {
         None => Ok(None),
         Some(at) => at.value.parse::<jiff::Timestamp>().map(Some).map_err(|_| {
@@ -235,20 +246,56 @@ fn grant(
             None,
         ));
     }
-    Ok(Grant {
+    let limits = limits(grant.limits.as_ref())?;
+    let hours = hours(*line, grant.hours.as_deref())?;
+    let environments = environments(*line, grant.environments.as_deref())?;
+    let checked = |dataset: &Arc<str>| Grant {
         role: role.into(),
         place: place(file, *line),
-        dataset: name.clone(),
-        tables,
+        dataset: dataset.clone(),
+        tables: tables.clone(),
         actions: grant.actions.iter().copied().collect(),
-        tags,
-        other_tags,
-        rows,
-        limits: limits(grant.limits.as_ref())?,
+        tags: tags.clone(),
+        other_tags: other_tags.clone(),
+        rows: rows.clone(),
+        limits,
         from,
         until,
+        hours: hours.clone(),
+        environments: environments.clone(),
         mfa: grant.require.mfa,
-    })
+    };
+    Ok(names.into_iter().map(checked).collect())
+}
+
+/// Neither list may be empty: it would be taken for none at all, or for nothing.
+fn hours(line: u64, hours: Option<&[At<file::Hours>]>) -> Result<Vec<Window>, Fault> {
+    let Some(hours) = hours else {
+        return Ok(Vec::new());
+    };
+    if hours.is_empty() {
+        return Err(Fault::new(line, "`hours` names none", None));
+    }
+    let window = |At { value, line }: &At<file::Hours>| {
+        Window::new(&value.days, &value.from, &value.until, &value.zone)
+            .map_err(|what| Fault::new(*line, &what, None))
+    };
+    hours.iter().map(window).collect()
+}
+
+fn environments(
+    line: u64,
+    environments: Option<&[At<String>]>,
+) -> Result<Option<BTreeSet<Arc<str>>>, Fault> {
+    match environments {
+        None => Ok(None),
+        Some([]) => Err(Fault::new(line, "`environments` names none", None)),
+        Some(some) => Ok(Some(
+            some.iter()
+                .map(|one| Arc::from(one.value.as_str()))
+                .collect(),
+        )),
+    }
 }
 
 fn pattern(text: &At<String>) -> Result<Pattern, Fault> {

@@ -543,6 +543,75 @@ fn times_and_second_factors() {
 }
 
 #[test]
+fn hours_of_the_week_and_environments() {
+    let at =
+        |policy: &Policy, at: &str| shown(CUSTOMERS, &ask(policy, &who(policy), CUSTOMERS, at));
+    let seen = "read: id=clear email=clear ssn=clear region=clear";
+    let policy = two(
+        "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, until: 2026-06-03T00:00:00Z,
+            hours: [{ days: [mon, tue], from: '08:00', until: '18:00' }, { days: [sun], from: '22:00', until: '01:00', zone: Europe/Berlin }] }]",
+        "",
+    );
+    // A Monday, and the Sunday before it in Berlin.
+    assert_eq!(at(&policy, "2026-06-01T08:00:00Z"), seen);
+    assert_eq!(at(&policy, "2026-05-31T20:00:00Z"), seen);
+    assert_eq!(
+        at(&policy, NOW),
+        "none: the grant of role one (p.yaml:11) on public.customers is not in force now \
+         (in force mon tue 08:00-18:00 UTC, sun 22:00-01:00 Europe/Berlin)"
+    );
+    let until = |at: &str| {
+        let rights = policy.rights(&who(&policy), "shop", at.parse().unwrap());
+        rights.valid_until().unwrap().to_string()
+    };
+    assert_eq!(until("2026-05-31T20:00:00Z"), "2026-05-31T23:00:00Z");
+    assert_eq!(until(NOW), "2026-06-01T08:00:00Z");
+    assert_eq!(until("2026-06-02T18:00:00Z"), "2026-06-03T00:00:00Z");
+
+    let staging = || {
+        two(
+            "[{ dataset: shop, environments: [staging, test], tables: ['*'], tags: { '*': clear } }]",
+            "",
+        )
+    };
+    let within = |environment: &str| {
+        let all = [("shop".into(), environment.into())];
+        staging().within(all.into_iter().collect())
+    };
+    assert_eq!(at(&within("staging"), NOW), seen);
+    let refused = "none: the grant of role one (p.yaml:11) on public.customers is in force in \
+                   staging, test alone";
+    assert_eq!(at(&within("production"), NOW), refused);
+    // Nobody knows what it is.
+    assert_eq!(at(&staging(), NOW), refused);
+}
+
+#[test]
+fn every_dataset_is_those_that_are_not_isolated() {
+    let text = "datasets:
+  shop: { unclassified: clear }
+  vault: { unclassified: clear, isolated: true }
+identities:
+  a: { kind: human, roles: [wide] }
+  b: { kind: human, roles: [named] }
+roles:
+  wide: { grants: [{ dataset: '*', tables: ['*'] }] }
+  named: { grants: [{ dataset: vault, tables: ['*'] }] }";
+    let reached = |policy: &Policy, name: &str| {
+        let principal = policy.principal(name, Method::Scram).unwrap();
+        ["shop", "vault", "other"].map(|dataset| {
+            let rights = policy.rights(&principal, dataset, NOW.parse().unwrap());
+            !rights.is_empty()
+        })
+    };
+    let isolated = policy(text);
+    assert_eq!(reached(&isolated, "a"), [true, false, false]);
+    assert_eq!(reached(&isolated, "b"), [false, true, false]);
+    let open = policy(&text.replace("isolated: true", "isolated: false"));
+    assert_eq!(reached(&open, "a"), [true, true, false]);
+}
+
+#[test]
 fn on_behalf_of_gets_the_stricter_of_both() {
     let text = "datasets: { shop: { unclassified: clear, tables: { public.customers: { email: email, ssn: ssn, region: region } } } }
 identities:

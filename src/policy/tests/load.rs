@@ -46,6 +46,23 @@ fn a_mistake_names_its_line_and_the_way_out() {
             grant("        actions: [raed]"),
             "p.yaml:7: unknown word `raed`; did you mean `read`?",
         ),
+        (grant("        hours: []"), "p.yaml:5: `hours` names none"),
+        (
+            grant("        hours: [{ from: '8:00', until: '18:00' }]"),
+            "p.yaml:7: `8:00` is no time of day: write 08:30",
+        ),
+        (
+            grant("        hours: [{ days: [monday], from: '08:00', until: '18:00' }]"),
+            "p.yaml:7: unknown word `monday`; one of mon, tue, wed",
+        ),
+        (
+            grant("        hours: [{ from: '08:00', until: '18:00', zone: Nowhere/City }]"),
+            "p.yaml:7: this machine knows no time zone `Nowhere/City`",
+        ),
+        (
+            grant("        environments: []"),
+            "p.yaml:5: `environments` names none",
+        ),
         (
             grant("        actions: []"),
             "p.yaml:5: a grant names tables and actions",
