@@ -8,6 +8,7 @@ mod demo;
 mod identity;
 mod policy;
 mod serve;
+mod token;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -33,6 +34,9 @@ enum Command {
     /// Make what policies/identities.yaml holds
     #[command(subcommand)]
     Identity(identity::Identity),
+    /// Issue short-lived tokens in place of passwords, and take them back
+    #[command(subcommand)]
+    Token(token::Token),
     /// Check a directory of policy files, or print what they may hold
     #[command(subcommand)]
     Policy(policy::Policy),
@@ -66,6 +70,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
         Command::Identity(identity) => identity.run(),
+        Command::Token(token) => token.run(),
         Command::Policy(policy) => policy.run(),
         Command::Audit(audit) => audit.run(),
     }

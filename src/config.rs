@@ -37,6 +37,8 @@ pub struct Config {
     pub policies: PathBuf,
     /// What callers name as database, and where it lives.
     pub datasets: BTreeMap<String, Dataset>,
+    /// How identities that connect by tokens prove themselves.
+    pub tokens: Option<Tokens>,
     /// Where records go.
     #[serde(default)]
     pub audit: Audit,
@@ -107,6 +109,30 @@ pub struct ServerTls {
     pub certificate: PathBuf,
     /// The file of its private key.
     pub key: PathBuf,
+}
+
+/// Tokens that the proxy signs itself. All of these files are read again when they
+/// change.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tokens {
+    /// Files of Ed25519 keys in PEM, as `pgveil token key` prints one. The first signs,
+    /// and what any has signed is taken: a new key goes in front, and the old one when
+    /// its last token has expired. Sessions by the tokens of a key that is gone end.
+    pub keys: Vec<PathBuf>,
+    /// How long a token may be in force, such as `1h`.
+    #[serde(
+        default = "default_lifetime",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub lifetime: Duration,
+    /// The file of tokens that are taken back, which `pgveil token revoke` adds to.
+    #[serde(default = "default_revoked")]
+    pub revoked: PathBuf,
+    /// What tokens call this proxy: those for another are not taken.
+    #[serde(default = "default_issuer")]
+    pub issuer: String,
 }
 
 /// One database behind the proxy.
@@ -402,6 +428,14 @@ impl Config {
         if audit.segment_size < 64 << 10 {
             return wrong("`audit.segment_size` must be at least 64kB".into());
         }
+        if let Some(tokens) = &self.tokens {
+            if tokens.keys.is_empty() {
+                return wrong("`tokens.keys` is empty: name at least one".into());
+            }
+            if tokens.lifetime.is_zero() {
+                return wrong("`tokens.lifetime` must be more than 0s".into());
+            }
+        }
         let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
         if let Some(address) = listen.address.iter().find(|address| {
             loopback_only && !address.ip().is_unspecified() && !address.ip().is_loopback()
@@ -420,6 +454,8 @@ impl Config {
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tls = self.listen.tls.iter_mut();
+        let tokens = self.tokens.iter_mut();
+        let tokens = tokens.flat_map(|it| it.keys.iter_mut().chain([&mut it.revoked]));
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
             let upstream = &mut dataset.upstream;
             let secrets = [dataset.mask_key.as_mut(), upstream.password.as_mut()];
@@ -435,6 +471,7 @@ impl Config {
             .chain(&mut audit.key)
             .chain(&mut audit.checkpoints)
             .chain(tls.flat_map(|tls| [&mut tls.certificate, &mut tls.key]))
+            .chain(tokens)
             .chain(datasets)
     }
 }
@@ -521,6 +558,18 @@ fn default_catalog_refresh() -> Duration {
 
 fn default_catalog_pause() -> Duration {
     Duration::from_secs(1)
+}
+
+fn default_lifetime() -> Duration {
+    Duration::from_secs(60 * 60)
+}
+
+fn default_revoked() -> PathBuf {
+    "revoked.jsonl".into()
+}
+
+fn default_issuer() -> String {
+    "pgveil".into()
 }
 
 fn default_port() -> u16 {

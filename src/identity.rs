@@ -4,6 +4,7 @@
 
 pub mod scram;
 pub mod stand_in;
+pub mod token;
 pub mod verifier;
 
 use std::sync::Arc;
@@ -42,13 +43,15 @@ impl Kind {
 }
 
 /// How the principal proved who it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Method {
     /// SCRAM-SHA-256 against a stored verifier.
     Scram,
     /// SCRAM-SHA-256 bound to the TLS channel.
     ScramPlus,
+    /// A token in place of a password.
+    Token,
 }
 
 /// Somebody whose identity has been proved: there is no other way to make one
@@ -69,11 +72,25 @@ pub struct Principal {
     pub method: Method,
     /// Whether a second factor was proved.
     pub mfa: bool,
+    /// The token that it connected by.
+    pub token: Option<Arc<token::Token>>,
 }
 
 impl Principal {
     /// `kind:name`, as in the tag and the record: `agent:trainer`.
     pub fn label(&self) -> String {
         format!("{}:{}", self.kind.as_str(), self.name)
+    }
+
+    /// Its name, and that of whom it acts for.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let human = self.on_behalf_of.as_deref();
+        std::iter::once(self).chain(human).map(|one| &*one.name)
+    }
+
+    /// Whether a role is used: all are, unless a token names some.
+    pub fn uses(&self, role: &str) -> bool {
+        let some = self.token.as_ref().and_then(|token| token.roles.as_ref());
+        some.is_none_or(|some| some.contains(role))
     }
 }

@@ -40,6 +40,7 @@ pub use workers::Workers;
 
 use crate::config::{Listen, Plaintext};
 use crate::error::{Tell as _, Told};
+use crate::identity::token::TokenError;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 use crate::policy::Policy;
@@ -102,6 +103,13 @@ pub trait Identities: Send + Sync {
     fn verifier(&self, name: &str) -> Option<&Verifier>;
     /// A verifier for a name that has none, which looks like one that has.
     fn stand_in(&self, name: &str) -> Verifier;
+    /// Whether a name, known or not, is asked for a token instead.
+    fn by_token(&self, name: &str) -> bool;
+    /// The principal who has a token, under that name, for that dataset.
+    ///
+    /// # Errors
+    /// As [`TokenError`] says.
+    fn bearer(&self, name: &str, dataset: &str, token: &str) -> Result<Principal, TokenError>;
     /// The principal of a name that has been proved.
     fn principal(&self, name: &str, method: Method) -> Option<Principal>;
 }
@@ -113,6 +121,14 @@ impl Identities for Policy {
 
     fn stand_in(&self, name: &str) -> Verifier {
         self.stand_in(name)
+    }
+
+    fn by_token(&self, name: &str) -> bool {
+        self.by_token(name)
+    }
+
+    fn bearer(&self, name: &str, dataset: &str, token: &str) -> Result<Principal, TokenError> {
+        self.bearer(name, dataset, token, jiff::Timestamp::now())
     }
 
     fn principal(&self, name: &str, method: Method) -> Option<Principal> {
@@ -366,7 +382,9 @@ async fn session<A: Accept>(
             _ => None,
         };
         let identities = accept.identities();
-        let proving = handshake::authenticate(&mut stream, &startup, &*identities, endpoint);
+        let private = tls.is_some() || peer.ip().to_canonical().is_loopback();
+        let proving =
+            handshake::authenticate(&mut stream, &startup, &*identities, endpoint, private);
         tokio::select! {
             proved = timeout_at(deadline, proving) => match proved {
                 Ok(outcome) => outcome,

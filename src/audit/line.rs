@@ -194,6 +194,7 @@ mod tests {
             kind: Kind::Agent,
             roles: vec!["a".into(), "b\"".into()],
             on_behalf_of: None,
+            token: None,
         }
     }
 

@@ -15,7 +15,8 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::line::Fields;
-use crate::identity::{Kind, Principal};
+use crate::identity::token::Token;
+use crate::identity::{Kind, Method, Principal};
 use crate::sql::RelationUse;
 
 /// A record's identifier: a UUID of version 7 (RFC 9562, section 5.7), unique
@@ -221,6 +222,9 @@ pub struct Identity {
     /// The human it acted for
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_behalf_of: Option<Box<Identity>>,
+    /// The token it connected by
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token: Option<Arc<Token>>,
 }
 
 impl From<&Principal> for Identity {
@@ -233,6 +237,7 @@ impl From<&Principal> for Identity {
                 .on_behalf_of
                 .as_deref()
                 .map(|human| Box::new(Self::from(human))),
+            token: principal.token.clone(),
         }
     }
 }
@@ -243,6 +248,8 @@ impl From<&Principal> for Identity {
 pub enum What {
     /// A session began.
     Connect {
+        /// How its caller proved who it is
+        method: Method,
         /// The policy it began under
         policy: PolicyStamp,
     },
@@ -296,6 +303,19 @@ pub enum What {
         /// The policy now in force
         policy: PolicyStamp,
         /// Why the new one was refused
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// Keys and revocations of tokens were read, or could not be and did not replace
+    /// those in force.
+    TokensLoad {
+        /// The policy's epoch from then on
+        epoch: u64,
+        /// The ids of the keys in force, the one that signs first
+        keys: Vec<String>,
+        /// How many revocations are in force
+        revoked: usize,
+        /// Why the new ones were refused
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },

@@ -17,6 +17,7 @@ use super::tls::{ALPN, Tls, TlsInfo};
 use super::{Identities, Refused, Stream};
 use crate::identity::Principal;
 use crate::identity::scram::{self, Scram, ScramError};
+use crate::identity::token::LONGEST;
 use crate::wire::{self, Authentication};
 
 /// A TLS record of type handshake: the first byte of direct TLS, and of no
@@ -149,16 +150,24 @@ async fn holds_bytes(stream: &Stream) -> bool {
     .await
 }
 
-/// Has a client prove who it is, up to and with AuthenticationOk.
+/// Has a client prove who it is, up to and with AuthenticationOk. On a connection that
+/// is `private`, nobody else reads what it sends.
 pub(super) async fn authenticate<I: Identities>(
     stream: &mut Stream,
     startup: &Startup,
     identities: &I,
     endpoint: Option<Arc<[u8]>>,
+    private: bool,
 ) -> Result<Principal, Refused> {
     let mut out = Vec::new();
     if let Some(negotiate) = &startup.negotiate {
         negotiate.encode(&mut out);
+    }
+    if identities.by_token(&startup.user) {
+        return match private {
+            true => token(stream, startup, identities, out).await,
+            false => Err(Refused::OpenToken),
+        };
     }
     let mechanisms = scram::mechanisms(endpoint.is_some());
     let offer = mechanisms.iter().map(ToString::to_string).collect();
@@ -203,6 +212,34 @@ pub(super) async fn authenticate<I: Identities>(
     Ok(principal)
 }
 
+/// Asks for a token as a password in clear text. What is done with it does not depend on
+/// whether the name is known.
+async fn token<I: Identities>(
+    stream: &mut Stream,
+    startup: &Startup,
+    identities: &I,
+    mut out: Vec<u8>,
+) -> Result<Principal, Refused> {
+    wire::put(&mut out, &Authentication::CleartextPassword);
+    send(stream, &out).await?;
+    let body = response(stream, LONGEST + 1).await?;
+    let token = match body.split_last() {
+        Some((0, text)) if !text.contains(&0) => std::str::from_utf8(text).ok(),
+        _ => None,
+    };
+    let token = token.ok_or(Refused::PasswordMessage)?;
+    let principal = identities
+        .bearer(&startup.user, &startup.dataset, token)
+        .map_err(|why| Refused::Token {
+            user: one_line(&startup.user),
+            why,
+        })?;
+    out.clear();
+    wire::put(&mut out, &Authentication::Ok);
+    send(stream, &out).await?;
+    Ok(principal)
+}
+
 /// Without what could forge a line of a log.
 pub(super) fn one_line(name: &str) -> String {
     name.chars()
@@ -216,8 +253,15 @@ async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), Refused> {
     Ok(())
 }
 
-/// Reads the body of one message of type `p`, and nothing after it.
 async fn sasl_response(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>, Refused> {
+    response(stream, MAX_SASL_LENGTH).await
+}
+
+/// Reads the body of one message of type `p`, and nothing after it.
+async fn response(
+    stream: &mut (impl AsyncRead + Unpin),
+    longest: usize,
+) -> Result<Vec<u8>, Refused> {
     let mut kind = [0];
     if stream.read(&mut kind).await? == 0 {
         return Err(Refused::Gone);
@@ -230,7 +274,7 @@ async fn sasl_response(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>,
     let body = usize::try_from(length)
         .ok()
         .and_then(|length| length.checked_sub(4))
-        .filter(|&body| body <= MAX_SASL_LENGTH)
+        .filter(|&body| body <= longest)
         .ok_or(Refused::MessageLength(length))?;
     let mut bytes = vec![0; body];
     stream.read_exact(&mut bytes).await?;

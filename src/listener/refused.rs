@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::options::OptionsError;
 use crate::error::{SqlState, Tell, Told};
 use crate::identity::scram::ScramError;
+use crate::identity::token::TokenError;
 
 /// Why a connection ends before it becomes a session.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,20 @@ pub enum Refused {
     /// Wrong password or unknown name.
     #[error("password authentication failed for user \"{0}\"")]
     Password(String),
+    /// A token that is not taken, or an unknown name.
+    #[error("the token of user \"{user}\" is not taken: {why}")]
+    Token {
+        /// The name that was claimed
+        user: String,
+        /// For the record alone
+        why: TokenError,
+    },
+    /// A token would pass in clear text.
+    #[error("tokens are taken by encrypted connections, or from this machine")]
+    OpenToken,
+    /// A password's form.
+    #[error("malformed password message")]
+    PasswordMessage,
 }
 
 impl Refused {
@@ -145,6 +160,16 @@ impl Tell for Refused {
             Self::ShuttingDown => fatal(SqlState::CANNOT_CONNECT_NOW),
             Self::Scram(error) => error.tell(),
             Self::Password(_) => fatal(SqlState::INVALID_PASSWORD),
+            // Whatever is wrong with it: who has none must not learn what one needs.
+            Self::Token { user, .. } => Told::fatal(
+                SqlState::INVALID_PASSWORD,
+                Self::Password(user.clone()).to_string(),
+            )
+            .hint("the password is a token here, and tokens expire: ask for a new one"),
+            Self::OpenToken => {
+                fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
+            }
+            Self::PasswordMessage => fatal(SqlState::PROTOCOL_VIOLATION),
         }
     }
 }

@@ -10,8 +10,8 @@
 //! **Which grants apply.** Those of the principal's roles, in the order of roles
 //! and then of grants, on this dataset, within `from` and `until`, in their hours
 //! and environments, whose requirements are met, and whose `tables` name the relation.
-//! Of a grant whose second factor is missing, `block` and `hide` still count: leaving a
-//! factor out must not widen anything. One outside its time, or for other environments,
+//! Of a grant whose second factor is missing, or whose role a token leaves out, `block`,
+//! `hide` and limits still count: leaving something out must not widen anything. One outside its time, or for other environments,
 //! does not count at all.
 //!
 //! **One column.** Strictness: clear < mask < block < hide.

@@ -413,6 +413,10 @@ pub(super) struct Identity {
     /// A verifier, as `pgveil identity verifier` prints it: `SCRAM-SHA-256$…`.
     #[serde(default)]
     pub(super) scram: Option<At<String>>,
+    /// Whether it connects by tokens, as `pgveil token mint` prints them, given as
+    /// its password.
+    #[serde(default)]
+    pub(super) tokens: bool,
     /// The name in its client certificate.
     #[serde(default)]
     pub(super) certificate: Option<At<String>>,

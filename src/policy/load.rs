@@ -16,11 +16,12 @@ use super::file::File;
 use super::model::{Dataset, Digested, Grant, Identity};
 use super::{Mask, Rights, Treatment};
 use crate::identity::stand_in::StandIns;
+use crate::identity::token::Tokens;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 
 /// One validated set of policy files.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Policy {
     /// Increases by one with every load that took effect.
     pub epoch: u64,
@@ -34,7 +35,9 @@ pub struct Policy {
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
     /// What the configuration says that a dataset is: `production`.
     pub(super) environments: BTreeMap<Arc<str>, Arc<str>>,
-    stand_ins: StandIns,
+    /// What tokens are verified by.
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) stand_ins: StandIns,
 }
 
 /// Why a set of files does not load.
@@ -145,6 +148,7 @@ impl Policy {
             on_behalf_of: None,
             method,
             mfa: false,
+            token: None,
         })
     }
 

@@ -137,12 +137,13 @@ pub(super) struct Rows {
 }
 
 /// Somebody or something that may connect.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Identity {
     pub(super) kind: Kind,
     pub(super) roles: Vec<Arc<str>>,
     pub(super) owner: Option<Arc<str>>,
     pub(super) verifier: Option<Verifier>,
+    pub(super) tokens: bool,
     pub(super) certificate: Option<Arc<str>>,
     pub(super) disabled: bool,
 }

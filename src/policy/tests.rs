@@ -1,5 +1,6 @@
 //! The room's tests, by what they are about.
 
+mod bearer;
 mod decide;
 mod expression;
 mod load;

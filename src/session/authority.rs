@@ -13,6 +13,7 @@ use crate::audit::{Fields, Who};
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Tell, Told};
 use crate::identity::Principal;
+use crate::identity::token::TokenError;
 use crate::policy::{Action, Limits, Policy, Rights};
 use crate::sql::cache::{Cache, Key};
 use crate::sql::fold::{self, Template};
@@ -75,12 +76,7 @@ pub trait Authority: Send + Sync {
     ///
     /// # Errors
     /// FATAL where the identity is no longer one.
-    fn admits(
-        &self,
-        principal: &Principal,
-        dataset: &str,
-        now: jiff::Timestamp,
-    ) -> Result<(), Told>;
+    fn admits(&self, principal: &Principal, now: jiff::Timestamp) -> Result<(), Told>;
 
     /// What a principal may do now.
     ///
@@ -297,9 +293,9 @@ impl Authority for Governed {
         self.policy.clone()
     }
 
-    fn admits(&self, principal: &Principal, _: &str, _: jiff::Timestamp) -> Result<(), Told> {
+    fn admits(&self, principal: &Principal, now: jiff::Timestamp) -> Result<(), Told> {
         let policy = self.policy.borrow().clone();
-        current(&policy, principal).map(drop)
+        current(&policy, principal, now).map(drop)
     }
 
     fn standing(
@@ -309,12 +305,13 @@ impl Authority for Governed {
         now: jiff::Timestamp,
     ) -> Result<Standing, Told> {
         let policy = self.policy.borrow().clone();
-        let current = current(&policy, principal)?;
+        let current = current(&policy, principal, now)?;
         let rights = policy.rights(&current, dataset, now);
+        let expires = current.token.as_ref().map(|token| token.expires);
         let allows = |action| rights.allows(action).is_some();
         Ok(Standing {
             digest: rights.digest(),
-            valid_until: rights.valid_until(),
+            valid_until: rights.valid_until().into_iter().chain(expires).min(),
             limits: rights.limits(),
             nothing: rights.is_empty(),
             all_clear: rights.all_clear(),
@@ -427,7 +424,19 @@ fn weight(decided: &[Decided]) -> usize {
 }
 
 /// Who is asking, as policy now has them.
-fn current(policy: &Policy, principal: &Principal) -> Result<Principal, Told> {
+fn current(
+    policy: &Policy,
+    principal: &Principal,
+    now: jiff::Timestamp,
+) -> Result<Principal, Told> {
+    if let Some(token) = &principal.token {
+        let still = policy.still(principal, token, now);
+        let still = still.map_err(|error| over(&principal.name, &error))?;
+        return match still.kind == principal.kind {
+            true => Ok(still),
+            false => Err(gone(&principal.name)),
+        };
+    }
     let again = |known: &Principal| {
         let found = policy.principal(&known.name, known.method);
         // A session says of each statement what kind of caller it began with.
@@ -443,6 +452,17 @@ fn current(policy: &Policy, principal: &Principal) -> Result<Principal, Told> {
         on_behalf_of: on_behalf_of.map(Box::new),
         ..again(principal)?
     })
+}
+
+/// Whose token has been taken may hear what has become of it.
+fn over(name: &str, error: &TokenError) -> Told {
+    let what = match error {
+        TokenError::Expired(at) => format!("the token of this session expired at {at}"),
+        TokenError::Revoked => "the token of this session has been revoked".into(),
+        TokenError::Key => "the key of this session's token is used no longer".into(),
+        _ => return gone(name),
+    };
+    Told::fatal(SqlState::INVALID_AUTHORIZATION, what).hint("connect with another token")
 }
 
 fn gone(name: &str) -> Told {

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
 use super::Session;
 use crate::error::Told;
 use crate::identity::Principal;
@@ -13,20 +15,25 @@ use crate::identity::Principal;
 const GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked whether it still does.
 const LOOK: Duration = Duration::from_millis(100);
+/// How long at most the clock is not looked at.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Waits until a principal may no longer be here, and until nothing of theirs runs or
 /// has run for long enough. Says why.
 pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
     let authority = &session.shared.authority;
+    let expires = principal.token.as_ref().map(|token| token.expires);
     let mut policy = authority.policy();
     let told = loop {
         policy.mark_unchanged();
         let now = jiff::Timestamp::now();
-        if let Err(told) = authority.admits(principal, &session.dataset.name, now) {
+        if let Err(told) = authority.admits(principal, now) {
             break told;
         }
-        if policy.changed().await.is_err() {
-            std::future::pending::<()>().await;
+        tokio::select! {
+            // Without a sender there is nothing to wait for.
+            Ok(()) = policy.changed() => {}
+            () = until(expires) => {}
         }
     };
     let end = Instant::now() + GRACE;
@@ -34,4 +41,16 @@ pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
         tokio::time::sleep(LOOK).await;
     }
     told
+}
+
+/// Waits for a moment by the clock on the wall, which may be set meanwhile.
+async fn until(moment: Option<Timestamp>) {
+    let Some(moment) = moment else {
+        return std::future::pending().await;
+    };
+    while let Ok(left) = Duration::try_from(Timestamp::now().duration_until(moment))
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left.min(MINUTE)).await;
+    }
 }

@@ -159,6 +159,7 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let tag = Tag::new(&caller.principal, who.session);
     // Before upstream hears of it: without a record, no session.
     let what = What::Connect {
+        method: caller.principal.method,
         policy: sight.standing.policy.clone(),
     };
     let event = Event::now(Some(who.clone()), what);

@@ -17,6 +17,7 @@ mod outage;
 mod process;
 mod reload;
 mod startup;
+mod tokens;
 
 use std::path::Path;
 use std::sync::OnceLock;

@@ -37,7 +37,8 @@ impl Client {
             .unwrap_or_else(|error| panic!("{user} cannot connect: {error}"))
     }
 
-    /// Logs in by SCRAM with these startup parameters.
+    /// Logs in by SCRAM, or by the password in clear text where it is asked for, with these
+    /// startup parameters.
     ///
     /// # Errors
     /// The SQLSTATE with which that is refused.
@@ -88,6 +89,7 @@ impl Client {
             assert_eq!(tag, b'R', "{}", String::from_utf8_lossy(&body));
             match body[3] {
                 0 => return Ok(()),
+                3 => self.send(&frame(b'p', &[password.as_bytes(), b"\0"])),
                 10 => {
                     let first = scram.message();
                     let length = (first.len() as u32).to_be_bytes();

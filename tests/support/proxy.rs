@@ -34,6 +34,8 @@ pub struct Setup {
     pub audit: String,
     /// Further lines of the configuration
     pub more: String,
+    /// Further files beside it
+    pub files: Vec<(&'static str, String)>,
 }
 
 impl Default for Setup {
@@ -47,6 +49,7 @@ impl Default for Setup {
             dataset: "",
             audit: "{ file: records.jsonl }".into(),
             more: String::new(),
+            files: Vec::new(),
         }
     }
 }
@@ -85,6 +88,9 @@ impl Proxy {
             fs::write(home.join("policies").join(name), text).unwrap();
         }
         fs::write(home.join("mask-key"), MASK_KEY).unwrap();
+        for (name, text) in &setup.files {
+            fs::write(home.join(name), text).unwrap();
+        }
 
         // Somebody else may take the port between finding and using it.
         for _ in 0..5 {

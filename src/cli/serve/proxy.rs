@@ -20,6 +20,7 @@ use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
+use crate::identity::token::{Tokens, TokensError};
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
@@ -45,6 +46,9 @@ pub(crate) enum ServeError {
     /// The policy does not load.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// Keys or revocations cannot be read.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
     /// A secret is not where it should be.
     #[error(transparent)]
     Secret(#[from] config::SecretError),
@@ -90,8 +94,9 @@ pub(crate) struct Running {
 /// log keeps it from serving.
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
-    let looked = Stamp::of_directory(&ground.directory);
-    let policy = ground.policy(1)?;
+    let looked = ground.look();
+    let tokens = Arc::new(ground.tokens(None)?);
+    let policy = ground.policy(1)?.trusting(tokens);
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
     }
@@ -138,6 +143,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         error: None,
     };
     log.append(&Event::now(None, loaded)).await?;
+    if config.tokens.is_some() {
+        let loaded = loaded_tokens(&front.policy.borrow(), None);
+        log.append(&Event::now(None, loaded)).await?;
+    }
     let workers = Workers::start(STACK).map_err(ServeError::Threads)?;
     let listener = Listener::bind(&config.listen, workers).await?;
     let addresses = listener.addresses();
@@ -180,7 +189,9 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
-    let policy = Ground::of(config).policy(1)?;
+    let ground = Ground::of(config);
+    ground.tokens(None)?;
+    let policy = ground.policy(1)?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
     }
@@ -240,6 +251,8 @@ struct Ground {
     keyless: Vec<String>,
     /// What each dataset is.
     environments: BTreeMap<Arc<str>, Arc<str>>,
+    /// Where keys and revocations are.
+    tokens: Option<config::Tokens>,
 }
 
 impl Ground {
@@ -254,16 +267,52 @@ impl Ground {
             directory: config.policies.clone(),
             keyless: keyless.map(|(name, _)| name.clone()).collect(),
             environments: environments.collect(),
+            tokens: config.tokens.clone(),
+        }
+    }
+
+    fn look(&self) -> Look {
+        let tokens = self.tokens.iter();
+        let tokens = tokens.flat_map(|it| it.keys.iter().chain([&it.revoked]));
+        Look {
+            policy: Stamp::of_directory(&self.directory),
+            tokens: Stamp::of(tokens.cloned()),
+        }
+    }
+
+    /// What tokens are verified by.
+    fn tokens(&self, before: Option<&Tokens>) -> Result<Tokens, TokensError> {
+        match &self.tokens {
+            Some(tokens) => Tokens::load(tokens, before),
+            None => Ok(Tokens::default()),
         }
     }
 
     /// The policy, if it fits those datasets.
     fn policy(&self, epoch: u64) -> Result<Policy, PolicyError> {
-        let policy = Policy::load(&self.directory, epoch)?;
+        let mut policy = Policy::load(&self.directory, epoch)?;
         for dataset in &self.keyless {
             policy.hashes_nothing_of(dataset)?;
         }
+        let nobody = policy.token_identities().next().map(|name| {
+            format!(
+                "`{name}` connects by tokens, and the configuration has no `tokens`: nobody \
+                 can connect as it"
+            )
+        });
+        let nobody = nobody.filter(|_| self.tokens.is_none());
+        policy.warnings.extend(nobody);
         Ok(policy.within(self.environments.clone()))
+    }
+}
+
+fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
+    let tokens = policy.tokens();
+    What::TokensLoad {
+        epoch: policy.epoch,
+        keys: tokens.keys().map(str::to_owned).collect(),
+        revoked: tokens.revoked(),
+        error,
     }
 }
 
@@ -350,19 +399,33 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
     }
 }
 
-/// Takes the policy's files as they change.
+/// Takes the policy's files, and those of tokens, as they change.
 async fn watch(front: Arc<Front>) {
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK).await;
         let look = front.look().await;
-        if look == front.read.lock().await.looked {
+        let known = front.read.lock().await.looked.clone();
+        if look == known {
             last = None;
         } else if last.replace(look.clone()).is_some_and(|last| last == look) {
-            front.load(false).await;
+            // What is revoked is revoked whether the policy loads or not.
+            if look.tokens != known.tokens {
+                front.load_tokens(false).await;
+            }
+            if look.policy != known.policy {
+                front.load(false).await;
+            }
             last = None;
         }
     }
+}
+
+/// What files looked like.
+#[derive(Clone, Default, PartialEq, Eq)]
+struct Look {
+    policy: Stamp,
+    tokens: Stamp,
 }
 
 /// What the listener hands its clients to.
@@ -375,24 +438,25 @@ struct Front {
     failures: Failures,
 }
 
-/// When the policy was last read, whether it took effect or not.
+/// When files were last read, whether that took effect or not.
 struct Read {
-    /// What its files looked like just before.
-    looked: Stamp,
+    /// What they looked like just before.
+    looked: Look,
     /// The old one stayed in force.
     failed: bool,
 }
 
 impl Front {
-    /// What the policy's files look like.
-    async fn look(&self) -> Stamp {
-        let directory = self.ground.directory.clone();
-        let look = tokio::task::spawn_blocking(move || Stamp::of_directory(&directory));
+    /// What the files look like.
+    async fn look(&self) -> Look {
+        let ground = self.ground.clone();
+        let look = tokio::task::spawn_blocking(move || ground.look());
         // It does not panic; if it did, the files would be read once more.
         look.await.unwrap_or_default()
     }
 
     async fn reload(&self) {
+        self.load_tokens(true).await;
         self.load(true).await;
         // Statements wait for it; what else is to be done does not.
         for dataset in self.shared.datasets.values() {
@@ -402,11 +466,44 @@ impl Front {
         }
     }
 
+    /// Reads keys and revocations of tokens, under the policy that is in force. Where
+    /// that is not `asked` for, a configuration without is no event.
+    async fn load_tokens(&self, asked: bool) {
+        let mut read = self.read.lock().await;
+        read.looked.tokens = self.look().await.tokens;
+        if asked && self.ground.tokens.is_none() {
+            return;
+        }
+        let old = self.policy.borrow().clone();
+        let (ground, before) = (self.ground.clone(), old.tokens().clone());
+        let loading = tokio::task::spawn_blocking(move || ground.tokens(Some(&before)));
+        let Ok(loaded) = loading.await else {
+            tracing::error!("reading the tokens' files did not come to its end");
+            return;
+        };
+        let (policy, error) = match loaded {
+            Ok(tokens) => {
+                let mut policy = Policy::clone(&old).trusting(Arc::new(tokens));
+                policy.epoch += 1;
+                let policy = Arc::new(policy);
+                self.policy.send_replace(policy.clone());
+                (policy, None)
+            }
+            Err(error) => {
+                tracing::error!(%error, "tokens not loaded, those before stay in force");
+                (old, Some(error.to_string()))
+            }
+        };
+        let what = loaded_tokens(&policy, error);
+        // A log that fails refuses statements by itself.
+        let _ = self.shared.log.append(&Event::now(None, what)).await;
+    }
+
     /// Reads the policy. Where that is not `asked` for, files that say what is in force
     /// anyway are no event.
     async fn load(&self, asked: bool) {
         let mut read = self.read.lock().await;
-        read.looked = self.look().await;
+        read.looked.policy = self.look().await.policy;
         let old = self.policy.borrow().clone();
         let (ground, epoch) = (self.ground.clone(), old.epoch + 1);
         let loading = tokio::task::spawn_blocking(move || ground.policy(epoch));
@@ -434,6 +531,7 @@ impl Front {
                     tracing::warn!("{warning}");
                 }
                 let stamp = stamp(&policy);
+                let policy = policy.trusting(old.tokens().clone());
                 self.policy.send_replace(Arc::new(policy));
                 (stamp, None)
             }

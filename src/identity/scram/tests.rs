@@ -43,7 +43,7 @@ const BARE: &str = "n=,r=abc";
 
 fn scram(known: bool, endpoint: Option<&[u8]>) -> Scram {
     let verifier = Verifier::derive("pencil", 4096).unwrap();
-    let stand_in = StandIns::after([&verifier]).of("nobody");
+    let stand_in = StandIns::after([&verifier], []).of("nobody");
     Scram::new(
         known.then_some(&verifier),
         &stand_in,
@@ -251,7 +251,7 @@ fn refuses_malformed_finals() {
 #[test]
 fn unknown_names_look_like_known_ones() {
     let verifier = Verifier::derive("pencil", 10_000).unwrap();
-    let stand_ins = StandIns::after([&verifier]);
+    let stand_ins = StandIns::after([&verifier], []);
     let first = |known: Option<&Verifier>| {
         let scram = Scram::new(known, &stand_ins.of("nobody"), None).unwrap();
         let (_, first) = scram.first(SCRAM_SHA_256, b"n,,n=,r=abc").unwrap();
@@ -281,7 +281,7 @@ fn a_stand_in_is_never_proved() {
 #[test]
 fn unknown_names_take_as_long_as_known_ones() {
     let verifier = Verifier::derive("pencil", 4096).unwrap();
-    let stand_ins = StandIns::after([&verifier]);
+    let stand_ins = StandIns::after([&verifier], []);
     let once = |known: bool| {
         let began = std::time::Instant::now();
         let stand_in = stand_ins.of("nobody");

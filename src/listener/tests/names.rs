@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 use super::support::*;
+use crate::config::Plaintext;
 
 #[tokio::test]
 async fn unknown_and_wrong_get_one_answer() {
@@ -98,4 +99,92 @@ async fn unknown_names_are_refused_as_fast_as_known_ones() {
         known[100],
         unknown[100]
     );
+}
+
+#[tokio::test]
+async fn tokens_are_asked_for_in_clear_text_where_nobody_else_reads_them() {
+    let proxy = Proxy::start(|_| ()).await;
+    let first = |user: &str| startup(0x3_0000, &[("user", user)]);
+    let password = |text: &[u8]| {
+        let mut out = Vec::new();
+        message(&mut out, b'p', text);
+        out
+    };
+    let asked = b"R\0\0\0\x08\0\0\0\x03";
+    let answer = async |user: &str, text: &[u8]| {
+        let answer = proxy.answer(&[first(user), password(text)].concat()).await;
+        let rest = answer
+            .strip_prefix(asked)
+            .expect("a request for a password");
+        rest.to_vec()
+    };
+    // Known or not, and whatever is wrong with the token.
+    let known = answer("job", b"another\0").await;
+    is_error(
+        &known,
+        "28P01",
+        "password authentication failed for user \"job\"",
+    );
+    let unknown = answer("jobs", b"another\0").await;
+    let without = |answer: &[u8]| String::from_utf8_lossy(&answer[5..]).replace("jobs", "job");
+    assert_eq!(without(&unknown), without(&known));
+    for malformed in [&b"a token"[..], b"a\0token\0", b"\xff\0", b""] {
+        is_error(
+            &answer("job", malformed).await,
+            "08P01",
+            "malformed password message",
+        );
+    }
+    let long = [&[b'x'; 9000][..], b"\0"].concat();
+    is_error(&answer("job", &long).await, "08P01", "invalid length");
+    let sasl = [first("job"), sasl_initial("SCRAM-SHA-256", b"n,,n=,r=abc")].concat();
+    let sasl = proxy.answer(&sasl).await;
+    is_error(&sasl[asked.len()..], "08P01", "malformed password message");
+    assert_eq!(proxy.echo.refusals.lock().unwrap().len(), 8);
+
+    let mut stream = proxy.connect().await;
+    stream
+        .write_all(&[first("job"), password(b"a token\0")].concat())
+        .await
+        .unwrap();
+    assert_eq!(
+        read_message(&mut stream).await.unwrap(),
+        (b'R', vec![0, 0, 0, 3])
+    );
+    assert_eq!(read_message(&mut stream).await.unwrap(), (b'R', vec![0; 4]));
+    let (kind, _) = read_message(&mut stream).await.unwrap();
+    assert_eq!(kind, b'S');
+}
+
+/// Where plain TCP is served to other machines, tokens still are not.
+#[tokio::test]
+async fn tokens_are_not_asked_for_where_others_read_along() {
+    // Nothing is sent to that address: it tells which of this machine's is not loopback.
+    let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    let own = probe
+        .connect("192.0.2.1:9")
+        .and_then(|()| probe.local_addr());
+    let Some(own) = own.ok().filter(|own| !own.ip().is_loopback()) else {
+        eprintln!("this machine has no address but loopback: not tested");
+        return;
+    };
+    let proxy = Proxy::start(|listen| {
+        listen.address = vec![(own.ip(), 0).into()];
+        listen.plaintext = Plaintext::Anywhere;
+    })
+    .await;
+    let answer = async |user: &str| {
+        let mut stream = proxy.connect().await;
+        let first = startup(0x3_0000, &[("user", user)]);
+        stream.write_all(&first).await.unwrap();
+        read_message(&mut stream).await.unwrap()
+    };
+    let (kind, body) = answer("job").await;
+    assert_eq!(kind, b'E');
+    let text = String::from_utf8_lossy(&body).into_owned();
+    assert!(
+        text.contains("C28000") && text.contains("tokens are taken by encrypted"),
+        "{text}"
+    );
+    assert_eq!(answer("analyst").await.1[..4], [0, 0, 0, 10]);
 }

@@ -33,7 +33,24 @@ impl Identities for OneAnalyst {
     }
 
     fn stand_in(&self, name: &str) -> Verifier {
-        StandIns::after([&self.0]).of(name)
+        StandIns::after([&self.0], []).of(name)
+    }
+
+    fn by_token(&self, name: &str) -> bool {
+        name.starts_with("job")
+    }
+
+    fn bearer(&self, name: &str, _: &str, token: &str) -> Result<Principal, TokenError> {
+        match (name, token) {
+            ("job", "a token") => Ok(Principal {
+                name: name.into(),
+                kind: Kind::Agent,
+                method: Method::Token,
+                ..self.principal("analyst", Method::Token).unwrap()
+            }),
+            ("job", _) => Err(TokenError::Signature),
+            _ => Err(TokenError::Identity),
+        }
     }
 
     fn principal(&self, name: &str, method: Method) -> Option<Principal> {
@@ -45,6 +62,7 @@ impl Identities for OneAnalyst {
             on_behalf_of: None,
             method,
             mfa: false,
+            token: None,
         })
     }
 }

@@ -21,10 +21,20 @@ pub(super) struct Share {
     who: Arc<str>,
     /// Those that apply.
     grants: Vec<Arc<Digested<Grant>>>,
-    /// Those that want a second factor: only their `block` and `hide` count.
-    locked: Vec<Arc<Digested<Grant>>>,
+    /// Those that want more than was shown: only their `block` and `hide` count, and
+    /// their limits.
+    locked: Vec<(Arc<Digested<Grant>>, Lock)>,
     /// Those that are not in force, for messages, and why.
     dormant: Vec<(Arc<Digested<Grant>>, String)>,
+}
+
+/// What a grant wants that is not there.
+#[derive(Clone, Copy, Debug)]
+enum Lock {
+    /// A second factor.
+    Factor,
+    /// A token that uses its role.
+    Role,
 }
 
 /// What the grants say of one relation.
@@ -58,11 +68,19 @@ impl Share {
             Some(identity) => &identity.roles,
             None => &principal.roles,
         };
+        let used: Vec<_> = roles.iter().filter(|role| principal.uses(role)).collect();
         let mut share = Self {
-            who: match roles.as_slice() {
+            who: match used.as_slice() {
                 [] => format!("{} has no role", principal.label()).into(),
                 [role] => format!("role {role}").into(),
-                roles => format!("roles {}", roles.join(", ")).into(),
+                _ => format!(
+                    "roles {}",
+                    used.iter()
+                        .map(|role| &***role)
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                )
+                .into(),
             },
             ..Self::default()
         };
@@ -84,8 +102,10 @@ impl Share {
                 let grant = grant.clone();
                 if let Some(why) = dormant {
                     share.dormant.push((grant, why));
+                } else if !principal.uses(role) {
+                    share.locked.push((grant, Lock::Role));
                 } else if grant.mfa && !principal.mfa {
-                    share.locked.push(grant);
+                    share.locked.push((grant, Lock::Factor));
                 } else {
                     share.grants.push(grant);
                 }
@@ -97,13 +117,14 @@ impl Share {
     pub(super) fn digest(&self, context: &mut ring::digest::Context) {
         context.update(&(self.who.len() as u64).to_be_bytes());
         context.update(self.who.as_bytes());
-        for list in [&self.grants, &self.locked] {
+        let grants = self.grants.iter().collect();
+        let locked = self.locked.iter().map(|(grant, _)| grant).collect();
+        let dormant = self.dormant.iter().map(|(grant, _)| grant).collect();
+        for list in [grants, locked, dormant] {
+            let list: Vec<&Arc<Digested<Grant>>> = list;
             context.update(&(list.len() as u64).to_be_bytes());
             list.iter().for_each(|grant| context.update(&grant.digest));
         }
-        context.update(&(self.dormant.len() as u64).to_be_bytes());
-        let dormant = self.dormant.iter();
-        dormant.for_each(|(grant, _)| context.update(&grant.digest));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -111,7 +132,8 @@ impl Share {
     }
 
     pub(super) fn limits(&self) -> impl Iterator<Item = Limits> {
-        self.grants.iter().map(|grant| grant.limits)
+        let locked = self.locked.iter().map(|(grant, _)| grant);
+        self.grants.iter().chain(locked).map(|grant| grant.limits)
     }
 
     pub(super) fn allows(&self, action: Action) -> Option<String> {
@@ -132,7 +154,8 @@ impl Share {
         let forbids = |rule: Option<&TagTreatment>| {
             rule.is_some_and(|rule| rank(&rule.treatment) >= rank(&Treatment::Block))
         };
-        let mut heard = self.grants.iter().chain(&self.locked);
+        let locked = self.locked.iter().map(|(grant, _)| grant);
+        let mut heard = self.grants.iter().chain(locked);
         !open.is_empty()
             && dataset.unclassified == Unclassified::Clear
             && tags.iter().all(|tag| {
@@ -193,7 +216,7 @@ impl Share {
 
     fn verdict<'a>(&'a self, subject: &Subject<'_>) -> Verdict<'a> {
         let naming = |grant: &&Arc<Digested<Grant>>| grant.names(&subject.names);
-        let locked = self.locked.iter().filter(naming);
+        let locked = self.locked.iter().map(|(grant, _)| grant).filter(naming);
         let mut verdict = Verdict {
             heard: locked.map(|grant| &grant.value).collect(),
             groups: BTreeMap::new(),
@@ -235,9 +258,12 @@ impl Share {
         if let Some(why) = &verdict.unusable {
             return why.clone();
         }
-        if let Some(grant) = self.locked.iter().find(|grant| names(grant)) {
+        if let Some((grant, lock)) = self.locked.iter().find(|(grant, _)| names(grant)) {
             let rule = grant.rule();
-            return format!("{rule} grants {label} only with a second factor");
+            return match lock {
+                Lock::Factor => format!("{rule} grants {label} only with a second factor"),
+                Lock::Role => format!("{rule} grants {label}, but the token leaves it out"),
+            };
         }
         if let Some((grant, why)) = self.dormant.iter().find(|(grant, _)| names(grant)) {
             return format!("the grant of {} on {label} is {why}", grant.rule());

@@ -79,13 +79,14 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
             .map_err(|fault| fault.within(file))?;
         identities.insert(Arc::from(name.value.as_str()), checked);
     }
-    let verifiers = identities.values().filter_map(|identity: &Identity| {
-        let verifier = identity.verifier.as_ref();
-        verifier.filter(|_| !identity.disabled)
-    });
+    let enabled = || identities.iter().filter(|(_, identity)| !identity.disabled);
+    let verifiers =
+        enabled().filter_map(|(_, identity): (_, &Identity)| identity.verifier.as_ref());
+    let by_token = enabled().filter(|(_, identity)| identity.tokens);
+    let stand_ins = StandIns::after(verifiers, by_token.map(|(name, _)| &**name));
     Ok(Policy {
         warnings,
-        stand_ins: StandIns::after(verifiers),
+        stand_ins,
         datasets,
         roles,
         identities,
@@ -401,7 +402,12 @@ fn identity(
             Fault::new(scram.line, &what, Some(hint.into()))
         })
     });
-    if identity.scram.is_none() && identity.certificate.is_none() && !identity.disabled {
+    if let (Some(scram), true) = (&identity.scram, identity.tokens) {
+        let what = "an identity connects by a password or by tokens, not by both";
+        return Err(Fault::new(scram.line, what, None));
+    }
+    let credential = identity.scram.is_some() || identity.certificate.is_some() || identity.tokens;
+    if !credential && !identity.disabled {
         warnings.push(format!(
             "{file}:{}: {}",
             name.line,
@@ -414,6 +420,7 @@ fn identity(
         roles: given,
         owner: text(&identity.owner),
         verifier: verifier.transpose()?,
+        tokens: identity.tokens,
         certificate: text(&identity.certificate),
         disabled: identity.disabled,
     })

@@ -5,7 +5,7 @@ use crate::catalog::{Catalog, Column, Relation, RelationKind, TypeClass};
 use crate::identity::{Kind, Method, Principal};
 use crate::policy::{Action, Policy, RelationAccess, Treatment};
 
-const NOW: &str = "2026-06-01T00:00:00Z";
+pub(super) const NOW: &str = "2026-06-01T00:00:00Z";
 
 fn column(attnum: i16, name: &str) -> Column {
     let (class, type_sql) = match name {
@@ -92,7 +92,7 @@ fn who(policy: &Policy) -> Principal {
     policy.principal("a", Method::Scram).unwrap()
 }
 
-fn ask(policy: &Policy, principal: &Principal, name: &str, at: &str) -> RelationAccess {
+pub(super) fn ask(policy: &Policy, principal: &Principal, name: &str, at: &str) -> RelationAccess {
     let catalog = catalog();
     let (schema, name) = name.split_once('.').unwrap();
     let relation = catalog.relation(schema, name).unwrap().clone();
@@ -102,7 +102,7 @@ fn ask(policy: &Policy, principal: &Principal, name: &str, at: &str) -> Relation
 }
 
 /// `read write: email=clear … where …`, or `none: why`.
-fn shown(relation: &str, access: &RelationAccess) -> String {
+pub(super) fn shown(relation: &str, access: &RelationAccess) -> String {
     let catalog = catalog();
     let (schema, name) = relation.split_once('.').unwrap();
     let relation = catalog.relation(schema, name).unwrap();
@@ -147,7 +147,7 @@ fn check(one: &str, other: &str, relation: &str, expected: &str) {
     assert_eq!(shown(relation, &access), expected, "{one}\n{other}");
 }
 
-const CUSTOMERS: &str = "public.customers";
+pub(super) const CUSTOMERS: &str = "public.customers";
 
 #[test]
 fn grants_add_up_and_denials_win() {
@@ -698,6 +698,7 @@ fn roles_are_those_of_this_policy() {
         on_behalf_of: None,
         method: Method::Scram,
         mfa: false,
+        token: None,
     };
     let empty = |principal| {
         policy

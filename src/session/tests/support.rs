@@ -92,7 +92,7 @@ impl Authority for Trial {
         self.1.subscribe()
     }
 
-    fn admits(&self, _: &Principal, _: &str, _: jiff::Timestamp) -> Result<(), Told> {
+    fn admits(&self, _: &Principal, _: jiff::Timestamp) -> Result<(), Told> {
         match self.rules().gone {
             true => Err(Told::fatal(SqlState::INVALID_AUTHORIZATION, "gone")),
             false => Ok(()),
@@ -102,10 +102,10 @@ impl Authority for Trial {
     fn standing(
         &self,
         principal: &Principal,
-        dataset: &str,
+        _: &str,
         now: jiff::Timestamp,
     ) -> Result<Standing, Told> {
-        self.admits(principal, dataset, now)?;
+        self.admits(principal, now)?;
         let rules = self.rules();
         Ok(Standing {
             principal: principal.clone(),
@@ -493,6 +493,7 @@ async fn enter(
             on_behalf_of: None,
             method: Method::Scram,
             mfa: false,
+            token: None,
         },
         stage,
     };

@@ -1,0 +1,229 @@
+//! `pgveil token`: issues tokens, takes them back, makes the keys they are signed by.
+//!
+//! Knows nothing about a running proxy: both read the same files. Invariant: what it
+//! issues is what the proxy would take now, so a mistake is told here.
+
+use std::error::Error;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+
+use crate::audit::Id;
+use crate::config::{self, Config};
+use crate::identity::token::{Actor, Claims, Key, Revocation, Tokens};
+use crate::identity::{Kind, Method};
+use crate::policy::Policy;
+
+/// Words for the record are no longer than this.
+const WORDS: usize = 200;
+
+/// What to do with tokens.
+#[derive(Debug, Subcommand)]
+pub(super) enum Token {
+    /// Print a token, to be given as the password
+    ///
+    /// For an identity of the policy that has `tokens: true`, signed by the first of
+    /// the configuration's `tokens.keys`. Whoever has the token is that identity until
+    /// it expires.
+    #[command(after_help = "Examples:
+  pgveil token mint trainer --lifetime 8h --dataset shop --run nightly-42
+  pgveil token mint assistant --on-behalf-of analyst --purpose 'ticket 17'")]
+    Mint(Mint),
+    /// Take tokens back before they expire; sessions by them end within seconds
+    #[command(after_help = "Examples:
+  pgveil token revoke 01a21090-e53f-7000-baa9-f4b07fedaf87
+  pgveil token revoke --all-of trainer")]
+    Revoke(Revoke),
+    /// Print a new key for `tokens.keys`
+    #[command(after_help = "Example:
+  (umask 077 && pgveil token key > token.key)")]
+    Key,
+}
+
+/// What the token is to say.
+#[derive(Debug, Args)]
+pub(super) struct Mint {
+    /// The configuration file
+    #[arg(long, short, default_value = "pgveil.yaml")]
+    config: PathBuf,
+    /// Who connects by it
+    identity: String,
+    /// The human on whose behalf: the stricter of both is what it may see
+    #[arg(long, value_name = "HUMAN")]
+    on_behalf_of: Option<String>,
+    /// A role to use, of those that the identity has; once for each [default: all]
+    #[arg(long = "role", value_name = "ROLE")]
+    roles: Vec<Arc<str>>,
+    /// The only dataset it is for [default: all]
+    #[arg(long)]
+    dataset: Option<String>,
+    /// What for: it is in each record
+    #[arg(long)]
+    purpose: Option<String>,
+    /// For which run of what: it is in each record
+    #[arg(long)]
+    run: Option<String>,
+    /// For how long, such as 15m [default and at most: the configuration's
+    /// `tokens.lifetime`]
+    #[arg(long, value_parser = lifetime)]
+    lifetime: Option<Duration>,
+}
+
+/// What to take back.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Revoke {
+    /// The configuration file
+    #[arg(long, short, default_value = "pgveil.yaml")]
+    config: PathBuf,
+    /// A token or its id, as `token mint` and each record say it
+    #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+    token: Option<String>,
+    /// All tokens of this identity, issued until now; also those by which others act
+    /// on its behalf
+    #[arg(long, value_name = "IDENTITY")]
+    all_of: Option<String>,
+}
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let found = config::duration_of(text).filter(|time| time.as_secs() > 0);
+    found.ok_or_else(|| "write it as 30s, 15m or 1h30m".into())
+}
+
+impl Token {
+    pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
+        match self {
+            Self::Mint(mint) => mint.run(),
+            Self::Revoke(revoke) => revoke.run(),
+            Self::Key => Ok(write!(std::io::stdout(), "{}", Key::generate()?)?),
+        }
+    }
+}
+
+/// The configuration's part on tokens.
+fn tokens(config: &Config) -> Result<&config::Tokens, Box<dyn Error>> {
+    let tokens = config.tokens.as_ref();
+    Ok(
+        tokens
+            .ok_or("the configuration has no `tokens` (hint: `tokens: { keys: [token.key] }`)")?,
+    )
+}
+
+impl Mint {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let config = Config::load(&self.config)?;
+        let own = tokens(&config)?;
+        let key = own.keys.first().ok_or("`tokens.keys` is empty")?;
+        let key = Key::read(key)?;
+        let policy = Policy::load(&config.policies, 1)?;
+        let policy = policy.trusting(Tokens::load(own, None)?.into());
+
+        let identity = self.identity.as_str();
+        let kind = |name: &str| -> Result<Kind, Box<dyn Error>> {
+            let known = policy.principal(name, Method::Token);
+            let known = known.ok_or_else(|| format!("policy names no identity `{name}`"))?;
+            Ok(known.kind)
+        };
+        let acting = kind(identity)?;
+        if !policy.token_identities().any(|name| **name == *identity) {
+            return Err(format!(
+                "`{identity}` does not connect by tokens (hint: `tokens: true` in place of `scram`)"
+            )
+            .into());
+        }
+        let lifetime = self.lifetime.unwrap_or(own.lifetime);
+        if lifetime > own.lifetime {
+            let longest = own.lifetime.as_secs();
+            return Err(format!("`tokens.lifetime` is {longest} seconds, no longer").into());
+        }
+        if let Some(dataset) = &self.dataset
+            && !config.datasets.contains_key(dataset)
+        {
+            return Err(format!("no dataset is called `{dataset}`").into());
+        }
+        for words in [&self.purpose, &self.run].into_iter().flatten() {
+            if words.len() > WORDS || words.chars().any(char::is_control) {
+                return Err(format!("a purpose or run has at most {WORDS} bytes of text").into());
+            }
+        }
+
+        let now = Timestamp::now();
+        let seconds = i64::try_from(lifetime.as_secs())?;
+        let (subject, act) = match &self.on_behalf_of {
+            None => ((identity, acting), None),
+            Some(human) => {
+                let sub = identity.into();
+                (
+                    (human.as_str(), kind(human)?),
+                    Some(Actor { sub, kind: acting }),
+                )
+            }
+        };
+        let text = |text: Option<String>| text.map(Arc::from);
+        let claims = Claims {
+            iss: own.issuer.as_str().into(),
+            aud: own.issuer.as_str().into(),
+            jti: Id::next().to_string().into(),
+            iat: now.as_second(),
+            exp: now.as_second().saturating_add(seconds),
+            sub: subject.0.into(),
+            kind: subject.1,
+            act,
+            roles: (!self.roles.is_empty()).then(|| self.roles.into_iter().collect()),
+            dataset: text(self.dataset.clone()),
+            purpose: text(self.purpose),
+            run: text(self.run),
+        };
+        let token = key.mint(&claims);
+        // As the proxy will.
+        let dataset = self.dataset.unwrap_or_default();
+        let principal = policy.bearer(identity, &dataset, &token, now);
+        let principal =
+            principal.map_err(|why| format!("such a token would not be taken: {why}"))?;
+        let expires = Timestamp::from_second(claims.exp)?;
+        let whom = principal.on_behalf_of.as_ref();
+        let whom = whom.map(|human| format!(" on behalf of {}", human.label()));
+        eprintln!(
+            "pgveil: token {} of {}{} until {expires}",
+            claims.jti,
+            principal.label(),
+            whom.unwrap_or_default()
+        );
+        Ok(writeln!(std::io::stdout(), "{token}")?)
+    }
+}
+
+impl Revoke {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let config = Config::load(&self.config)?;
+        let own = tokens(&config)?;
+        let at = Timestamp::now();
+        let (revocation, what) = match (self.all_of, self.token) {
+            (Some(name), _) => {
+                let what = format!("all tokens of `{name}` issued until {at:.0}");
+                let name = name.into();
+                (Revocation::Identity { name, at }, what)
+            }
+            (None, Some(text)) => {
+                let id = match text.contains('.') {
+                    true => Tokens::load(own, None)?
+                        .id(&text)
+                        .map_err(|why| format!("this is no token of ours: {why}"))?,
+                    false => text.into(),
+                };
+                let what = format!("token {id}");
+                (Revocation::Token { id, at }, what)
+            }
+            (None, None) => return Err("name a token, its id, or an identity".into()),
+        };
+        let path = &own.revoked;
+        revocation
+            .append(path)
+            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+        Ok(writeln!(std::io::stdout(), "revoked: {what}")?)
+    }
+}

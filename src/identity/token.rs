@@ -1,0 +1,341 @@
+//! Tokens that the proxy itself has signed: JWTs (RFC 7519) that stand in place of a
+//! password, for a short time.
+//!
+//! Knows nothing about policy: what a token says of an identity is held against it
+//! elsewhere. Invariants: a [`Verified`] was signed by one of the configured keys, for
+//! this proxy, and is in force; whoever hears of a token that is not hears the same
+//! words whatever is wrong with it.
+
+mod jws;
+mod key;
+mod revoked;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+pub(crate) use jws::LONGEST;
+pub use key::Key;
+pub use revoked::Revocation;
+
+use super::Kind;
+use crate::config;
+use jws::Public;
+use revoked::Revoked;
+
+/// As much later a token may have been issued than it is here: clocks differ.
+const SKEW: SignedDuration = SignedDuration::from_secs(60);
+
+/// What a token says.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Claims {
+    /// Who issued it, and whom it is for: this proxy, both.
+    pub iss: Arc<str>,
+    /// See `iss`.
+    pub aud: Arc<str>,
+    /// Its own name.
+    pub jti: Arc<str>,
+    /// When it was issued, in seconds of Unix time.
+    pub iat: i64,
+    /// From when on it is no longer in force.
+    pub exp: i64,
+    /// Whose it is; on behalf of whom, where there is an `act`.
+    pub sub: Arc<str>,
+    /// What that is.
+    pub kind: Kind,
+    /// Who acts (RFC 8693, section 4.1).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub act: Option<Actor>,
+    /// The roles that are used, of those that whoever acts has. Left out: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roles: Option<BTreeSet<Arc<str>>>,
+    /// The only dataset that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<Arc<str>>,
+    /// What for, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Arc<str>>,
+    /// For which run of what, for the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<Arc<str>>,
+}
+
+/// Who acts on behalf of somebody.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Actor {
+    /// Its name.
+    pub sub: Arc<str>,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What a session knows of the token that it began with.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub struct Token {
+    /// Its own name.
+    pub id: Arc<str>,
+    /// From when on it is no longer in force.
+    #[schemars(with = "String")]
+    pub expires: Timestamp,
+    /// What for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub purpose: Option<Arc<str>>,
+    /// For which run of what.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run: Option<Arc<str>>,
+    /// When it was issued.
+    #[serde(skip)]
+    pub issued: Timestamp,
+    /// The key that signed it.
+    #[serde(skip)]
+    pub key: Arc<str>,
+    /// The roles that are used, where it does not leave that open.
+    #[serde(skip)]
+    pub roles: Option<BTreeSet<Arc<str>>>,
+    /// The only dataset that it is for.
+    #[serde(skip)]
+    pub dataset: Option<Arc<str>>,
+}
+
+/// A token that was ours and is in force.
+#[derive(Debug)]
+pub struct Verified {
+    /// Who connects.
+    pub actor: (Arc<str>, Kind),
+    /// On whose behalf.
+    pub on_behalf_of: Option<(Arc<str>, Kind)>,
+    /// What the session is to know.
+    pub token: Token,
+}
+
+/// Why a token is not taken, for the record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No key is configured.
+    #[error("no tokens are configured")]
+    None,
+    /// Not a token.
+    #[error("it is no token: {0}")]
+    Malformed(&'static str),
+    /// `none`, and whatever else.
+    #[error("its algorithm is not EdDSA")]
+    Algorithm,
+    /// A token for something else.
+    #[error("its type is not that of our tokens")]
+    Type,
+    /// Signed by somebody else, or by a key that is used no longer.
+    #[error("none of our keys has its key's id")]
+    Key,
+    /// Not signed by that key.
+    #[error("its signature is wrong")]
+    Signature,
+    /// Claims that are missing, unknown or of wrong types.
+    #[error("its claims are not those of a token")]
+    Claims,
+    /// By somebody else.
+    #[error("it was issued by somebody else")]
+    Issuer,
+    /// For somebody else.
+    #[error("it is for somebody else")]
+    Audience,
+    /// Too late.
+    #[error("it expired at {0}")]
+    Expired(Timestamp),
+    /// Too early.
+    #[error("it is issued in the future, at {0}")]
+    Early(Timestamp),
+    /// Longer than configured.
+    #[error("it is in force for longer than `tokens.lifetime`")]
+    Lifetime,
+    /// Taken back.
+    #[error("it is revoked")]
+    Revoked,
+    /// Another's.
+    #[error("it is not this identity's")]
+    Subject,
+    /// Policy has no such identity, or not one that connects by tokens.
+    #[error("policy names no such identity that connects by tokens")]
+    Identity,
+    /// Policy says otherwise what the identity is.
+    #[error("policy has another kind of identity by that name")]
+    Kind,
+    /// Roles that the identity does not have.
+    #[error("it names a role that the identity does not have")]
+    Roles,
+    /// Acts for somebody for whom nobody can.
+    #[error("it is on behalf of somebody who is no human of the policy's")]
+    Delegation,
+    /// Another dataset than asked for.
+    #[error("it is for another dataset")]
+    Dataset,
+}
+
+/// Why the keys or the revocations cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TokensError {
+    /// A key's file.
+    #[error("the key in {} cannot be used: {why}", path.display())]
+    Key {
+        /// Which file
+        path: PathBuf,
+        /// Why
+        why: String,
+    },
+    /// The file of revocations.
+    #[error("the revocations in {} cannot be used: {why}", path.display())]
+    Revoked {
+        /// Which file
+        path: PathBuf,
+        /// Why
+        why: String,
+    },
+    /// The system gives no random bytes.
+    #[error("no random bytes from the system")]
+    Random,
+}
+
+/// What tokens are verified by: a snapshot of keys and revocations. By default, none.
+#[derive(Clone, Debug, Default)]
+pub struct Tokens {
+    issuer: Arc<str>,
+    lifetime: Duration,
+    keys: Vec<Public>,
+    revoked: Revoked,
+}
+
+impl Tokens {
+    /// Reads the files that the configuration names. What was known to be revoked
+    /// `before` must still be.
+    ///
+    /// # Errors
+    /// As [`TokensError`] says.
+    pub fn load(config: &config::Tokens, before: Option<&Self>) -> Result<Self, TokensError> {
+        let keys = config.keys.iter().map(|path| Key::read(path));
+        let revoked = Revoked::read(&config.revoked)?;
+        if before.is_some_and(|before| !revoked.holds(&before.revoked)) {
+            return Err(TokensError::Revoked {
+                path: config.revoked.clone(),
+                why: "revocations that were in it are gone".into(),
+            });
+        }
+        Ok(Self {
+            issuer: config.issuer.as_str().into(),
+            lifetime: config.lifetime,
+            keys: keys
+                .map(|key| Ok(key?.public().clone()))
+                .collect::<Result<_, TokensError>>()?,
+            revoked,
+        })
+    }
+
+    /// The ids of its keys, the one that signs first.
+    pub fn keys(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| key.id.as_str())
+    }
+
+    /// How many revocations it knows.
+    pub fn revoked(&self) -> usize {
+        self.revoked.len()
+    }
+
+    /// What a token says that is ours, in force at that time and not revoked.
+    ///
+    /// # Errors
+    /// As [`TokenError`] says.
+    pub fn verify(&self, text: &str, now: Timestamp) -> Result<Verified, TokenError> {
+        let (claims, key) = self.claims(text)?;
+        let time = |seconds| Timestamp::from_second(seconds).map_err(|_| TokenError::Claims);
+        let (issued, expires) = (time(claims.iat)?, time(claims.exp)?);
+        if claims.iss != self.issuer {
+            return Err(TokenError::Issuer);
+        }
+        if claims.aud != self.issuer {
+            return Err(TokenError::Audience);
+        }
+        let longest = SignedDuration::try_from(self.lifetime).unwrap_or(SignedDuration::ZERO);
+        if issued.duration_until(expires) > longest {
+            return Err(TokenError::Lifetime);
+        }
+        if now.duration_until(issued) > SKEW {
+            return Err(TokenError::Early(issued));
+        }
+        let subject = (claims.sub, claims.kind);
+        let (actor, on_behalf_of) = match claims.act {
+            Some(act) => ((act.sub, act.kind), Some(subject)),
+            None => (subject, None),
+        };
+        let verified = Verified {
+            actor,
+            on_behalf_of,
+            token: Token {
+                id: claims.jti,
+                expires,
+                purpose: claims.purpose,
+                run: claims.run,
+                issued,
+                key: key.into(),
+                roles: claims.roles,
+                dataset: claims.dataset,
+            },
+        };
+        let names = verified.names();
+        self.admits(&verified.token, names, now)?;
+        Ok(verified)
+    }
+
+    /// Whether a token that was taken still is.
+    ///
+    /// # Errors
+    /// As [`TokenError`] says.
+    pub fn admits<'a>(
+        &self,
+        token: &Token,
+        names: impl IntoIterator<Item = &'a str>,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        if now >= token.expires {
+            return Err(TokenError::Expired(token.expires));
+        }
+        if self.revoked.has(token, names) {
+            return Err(TokenError::Revoked);
+        }
+        match self.keys().any(|key| *key == *token.key) {
+            true => Ok(()),
+            false => Err(TokenError::Key),
+        }
+    }
+
+    /// The id of a token that one of these keys has signed, in force or not.
+    ///
+    /// # Errors
+    /// As [`TokenError`] says.
+    pub fn id(&self, text: &str) -> Result<Arc<str>, TokenError> {
+        Ok(self.claims(text)?.0.jti)
+    }
+
+    fn claims(&self, text: &str) -> Result<(Claims, String), TokenError> {
+        if self.keys.is_empty() {
+            return Err(TokenError::None);
+        }
+        let payload = jws::verify(text, &self.keys)?;
+        let claims = serde_json::from_slice(&payload.bytes).map_err(|_| TokenError::Claims)?;
+        Ok((claims, payload.key))
+    }
+}
+
+impl Verified {
+    /// Everybody whose token it is.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let human = self.on_behalf_of.iter();
+        std::iter::once(&self.actor)
+            .chain(human)
+            .map(|(name, _)| &**name)
+    }
+}

@@ -1,0 +1,243 @@
+//! What a token must have said for policy to take it, and what it makes of its bearer.
+
+use super::decide::{CUSTOMERS, NOW, ask, shown};
+use super::policy;
+use crate::identity::token::tests::{Home, claims, now};
+use crate::identity::token::{Actor, Claims, TokenError};
+use crate::identity::{Kind, Principal};
+use crate::policy::Policy;
+
+const TEXT: &str = "datasets:
+  shop:
+    unclassified: clear
+    tables:
+      public.customers: { email: email, ssn: ssn }
+identities:
+  analyst: { kind: human, roles: [reads], scram: 'SCRAM-SHA-256$4096:c2FsdHNhbHQ=$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=' }
+  trainer: { kind: agent, roles: [hashes, sees], tokens: true }
+  other: { kind: agent, roles: [sees], tokens: true }
+  gone: { kind: agent, roles: [sees], tokens: true, disabled: true }
+  bound: { kind: agent, roles: [sees, forbids], tokens: true }
+roles:
+  reads: { grants: [{ dataset: shop, tables: ['*'], tags: { email: { mask: email }, ssn: block }, rows: { public.customers: \"region = 'EU'\" } }] }
+  hashes: { grants: [{ dataset: shop, tables: ['*'], tags: { email: { mask: hash }, ssn: hide } }] }
+  sees: { grants: [{ dataset: shop, tables: ['*'], tags: { '*': clear } }] }
+  forbids: { grants: [{ dataset: shop, tables: ['*'], tags: { ssn: block }, limits: { rows_per_query: 5 } }] }
+";
+
+struct World {
+    home: Home,
+    policy: Policy,
+}
+
+impl World {
+    fn new(text: &str) -> Self {
+        let home = Home::new(1);
+        let policy = policy(text).trusting(home.tokens().into());
+        Self { home, policy }
+    }
+
+    fn log_in(&self, name: &str, claims: &Claims) -> Result<Principal, TokenError> {
+        let token = self.home.key(0).mint(claims);
+        self.policy.bearer(name, "shop", &token, now())
+    }
+
+    fn sees(&self, principal: &Principal) -> String {
+        shown(CUSTOMERS, &ask(&self.policy, principal, CUSTOMERS, NOW))
+    }
+}
+
+fn acting(agent: &str, human: &str) -> Claims {
+    Claims {
+        kind: Kind::Human,
+        act: Some(Actor {
+            sub: agent.into(),
+            kind: Kind::Agent,
+        }),
+        ..claims(human)
+    }
+}
+
+#[test]
+fn what_a_token_says_must_be_so() {
+    let world = World::new(TEXT);
+    let refused = |name: &str, claims: &Claims, why: TokenError| {
+        assert_eq!(world.log_in(name, claims).unwrap_err(), why, "{claims:?}");
+    };
+    let trainer = || claims("trainer");
+    assert!(world.log_in("trainer", &trainer()).is_ok());
+    refused("other", &trainer(), TokenError::Subject);
+    refused("nobody", &claims("nobody"), TokenError::Identity);
+    refused("gone", &claims("gone"), TokenError::Identity);
+    let human = Claims {
+        kind: Kind::Human,
+        ..claims("analyst")
+    };
+    refused("analyst", &human, TokenError::Identity);
+    let service = Claims {
+        kind: Kind::Service,
+        ..trainer()
+    };
+    refused("trainer", &service, TokenError::Kind);
+    let wider = Claims {
+        roles: Some(["sees".into(), "reads".into()].into()),
+        ..trainer()
+    };
+    refused("trainer", &wider, TokenError::Roles);
+    let elsewhere = Claims {
+        dataset: Some("vault".into()),
+        ..trainer()
+    };
+    refused("trainer", &elsewhere, TokenError::Dataset);
+    let here = Claims {
+        dataset: Some("shop".into()),
+        ..trainer()
+    };
+    assert!(world.log_in("trainer", &here).is_ok());
+
+    assert!(
+        world
+            .log_in("trainer", &acting("trainer", "analyst"))
+            .is_ok()
+    );
+    // By whom it acts for, nobody logs in.
+    refused(
+        "analyst",
+        &acting("trainer", "analyst"),
+        TokenError::Subject,
+    );
+    for human in ["nobody", "other", "gone", "trainer"] {
+        refused("trainer", &acting("trainer", human), TokenError::Delegation);
+    }
+    let no_human = Claims {
+        kind: Kind::Agent,
+        ..acting("trainer", "analyst")
+    };
+    refused("trainer", &no_human, TokenError::Delegation);
+}
+
+#[test]
+fn roles_that_a_token_leaves_out_grant_nothing_and_still_forbid() {
+    let world = World::new(TEXT);
+    let with = |name: &str, roles: &[&str]| {
+        let roles = roles.iter().map(|role| (*role).into()).collect();
+        let claims = Claims {
+            roles: Some(roles),
+            ..claims(name)
+        };
+        world.log_in(name, &claims).unwrap()
+    };
+    let all = world.log_in("trainer", &claims("trainer")).unwrap();
+    assert_eq!(
+        world.sees(&all),
+        "read: id=clear email=clear ssn=hide region=clear"
+    );
+    let hashes = with("trainer", &["hashes"]);
+    assert_eq!(hashes.roles, ["hashes".into()]);
+    assert_eq!(
+        world.sees(&hashes),
+        "read: id=clear email=mask:hash ssn=hide region=clear"
+    );
+    // What `hashes` hides stays hidden.
+    let sees = with("trainer", &["sees"]);
+    assert_eq!(
+        world.sees(&sees),
+        "read: id=clear email=clear ssn=hide region=clear"
+    );
+    assert_eq!(
+        world.sees(&with("trainer", &[])),
+        "none: role hashes (p.yaml:14) grants public.customers, but the token leaves it out"
+    );
+    let bound = with("bound", &["sees"]);
+    assert_eq!(
+        world.sees(&bound),
+        "read: id=clear email=clear ssn=block region=clear"
+    );
+    let limits = world
+        .policy
+        .rights(&bound, "shop", NOW.parse().unwrap())
+        .limits();
+    assert_eq!(limits.rows_per_query, Some(5));
+}
+
+#[test]
+fn an_agent_on_behalf_of_a_human_gets_the_stricter_of_both() {
+    let world = World::new(TEXT);
+    let agent = world.log_in("other", &acting("other", "analyst")).unwrap();
+    assert_eq!(
+        agent.on_behalf_of.as_ref().unwrap().label(),
+        "human:analyst"
+    );
+    assert_eq!(
+        world.sees(&agent),
+        "read: id=clear email=mask:email ssn=block region=clear where (\"region\" = 'EU')"
+    );
+    // Two masks neither of which is the stricter.
+    let hashes = Claims {
+        roles: Some(["hashes".into()].into()),
+        ..acting("trainer", "analyst")
+    };
+    let agent = world.log_in("trainer", &hashes).unwrap();
+    assert_eq!(
+        world.sees(&agent),
+        "read: id=clear email=block ssn=hide region=clear where (\"region\" = 'EU')"
+    );
+}
+
+#[test]
+fn whoever_came_by_a_token_stays_as_long_as_policy_says_so() {
+    let world = World::new(TEXT);
+    let principal = world.log_in("other", &acting("other", "analyst")).unwrap();
+    let token = principal.token.clone().unwrap();
+    let tokens = world.policy.tokens().clone();
+    let still = |text: &str| {
+        let policy = policy(text).trusting(tokens.clone());
+        policy
+            .still(&principal, &token, now())
+            .map(|one| one.label())
+    };
+    assert_eq!(still(TEXT).unwrap(), "agent:other");
+    assert_eq!(
+        still(&TEXT.replace("roles: [sees], tokens: true }", "roles: [sees] }")),
+        Err(TokenError::Identity)
+    );
+    assert_eq!(
+        still(&TEXT.replace("  other:", "  another:")),
+        Err(TokenError::Identity)
+    );
+    assert_eq!(
+        still(&TEXT.replace("  analyst:", "  somebody:")),
+        Err(TokenError::Delegation)
+    );
+    assert_eq!(
+        still(&TEXT.replace("analyst: { kind: human", "analyst: { kind: agent")),
+        Err(TokenError::Delegation)
+    );
+    let policy = policy(TEXT).trusting(tokens.clone());
+    let late = policy.still(&principal, &token, token.expires);
+    assert_eq!(late.unwrap_err(), TokenError::Expired(token.expires));
+}
+
+#[test]
+fn who_is_asked_for_a_token_is_told_by_policy_alone() {
+    let policy = World::new(TEXT).policy;
+    assert!(policy.by_token("trainer") && policy.by_token("other"));
+    assert!(!policy.by_token("analyst"));
+    // One in four logs in by a password, so about one in four unknown names is asked.
+    let names = (0..400).map(|n| format!("nobody{n}"));
+    let asked = names.filter(|name| !policy.by_token(name)).count();
+    assert!((60..150).contains(&asked), "{asked} of 400");
+}
+
+#[test]
+fn a_password_and_tokens_are_not_both() {
+    let both = TEXT.replace(
+        "roles: [reads], scram:",
+        "roles: [reads], tokens: true, scram:",
+    );
+    let error = super::refused(&both);
+    assert_eq!(
+        error,
+        "p.yaml:7: an identity connects by a password or by tokens, not by both"
+    );
+}

@@ -1,0 +1,314 @@
+//! Tokens in place of passwords: minted, given to psql, expired, taken back.
+
+use std::fs;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use super::support::client::{By, Client, refusal, show};
+use super::support::proxy::{DATASET, PASSWORD, Proxy, Setup};
+use super::{proxy, server};
+
+const MORE: &str = "identities:
+  trainer: { kind: agent, roles: [training, idle], owner: analyst, tokens: true }
+  other: { kind: service, roles: [training], tokens: true }
+roles:
+  training:
+    grants:
+      - dataset: shop
+        tables: [public.customers]
+        tags: { key: clear, email: clear, national_id: { mask: partial, keep_last: 4 } }
+  idle: {}
+";
+
+/// `pgveil token`, in a proxy's own directory: what it prints.
+fn token(proxy: &Proxy, arguments: &str) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_pgveil"))
+        .current_dir(proxy.home())
+        .arg("token")
+        .args(arguments.split_whitespace())
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().trim_end().to_owned();
+    match output.status.success() {
+        true => Ok(text(output.stdout)),
+        false => Err(text(output.stderr)),
+    }
+}
+
+fn key() -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pgveil"));
+    let output = command.args(["token", "key"]).output().unwrap();
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// A proxy with two keys, and identities that connect by tokens.
+fn start() -> Proxy {
+    proxy(&Setup {
+        more: "tokens: { keys: [new.key, old.key], lifetime: 1h }".into(),
+        files: vec![
+            ("new.key", key()),
+            ("old.key", key()),
+            ("policies/more.yaml", MORE.into()),
+        ],
+        ..Setup::default()
+    })
+}
+
+fn psql(proxy: &Proxy, user: &str, password: &str, sql: &str) -> Output {
+    let (host, port) = (proxy.address.ip(), proxy.address.port());
+    Command::new("psql")
+        .args(["-X", "-w", "-A", "-t", "-c", sql])
+        .arg(format!(
+            "postgresql://{user}:{password}@{host}:{port}/{DATASET}"
+        ))
+        .env("PGAPPNAME", "job")
+        .output()
+        .unwrap()
+}
+
+fn log_in(proxy: &Proxy, user: &str, token: &str) -> Result<Client, String> {
+    let parameters = [("user", user), ("database", DATASET)];
+    Client::with(proxy.address, &parameters, token)
+}
+
+/// What comes by itself, some seconds at most from now.
+fn told(client: &mut Client) -> String {
+    client.patience(Duration::from_secs(8));
+    show(&client.answer())
+}
+
+#[test]
+fn psql_logs_in_by_a_token() {
+    let proxy = start();
+    let minted = token(
+        &proxy,
+        "mint trainer --role training --dataset shop --purpose nightly --run 42 --lifetime 10m",
+    )
+    .unwrap();
+    let sql = "SELECT id, email, ssn FROM customers";
+    let output = psql(&proxy, "trainer", &minted, sql);
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(out.trim_end(), "1|one@example.com|***6789", "{output:?}");
+    let connect = &proxy.events("connect")[0];
+    assert_eq!(connect["method"], "token");
+    let record = &proxy.events("statement")[0];
+    let principal = &record["principal"];
+    assert_eq!(principal["name"], "trainer");
+    assert_eq!(principal["roles"], serde_json::json!(["training"]));
+    let stamp = &principal["token"];
+    assert_eq!(
+        (&stamp["purpose"], &stamp["run"]),
+        (&"nightly".into(), &"42".into())
+    );
+    assert_eq!(stamp["id"].as_str().unwrap().len(), 36);
+    assert!(stamp["expires"].as_str().unwrap().ends_with('Z'));
+    assert!(!proxy.records().contains(&minted));
+    // Who logs in by a password still does.
+    let mut analyst = proxy.client("analyst");
+    let answer = show(&analyst.run("SELECT email FROM customers", By::Simple));
+    assert!(answer.contains("o***@example.com"), "{answer}");
+}
+
+#[test]
+fn what_is_wrong_with_a_token_is_for_the_record_alone() {
+    let proxy = start();
+    let good = token(&proxy, "mint trainer").unwrap();
+    let short = token(&proxy, "mint trainer --lifetime 1s").unwrap();
+    let service = token(&proxy, "mint other").unwrap();
+    let revoked = token(&proxy, "mint trainer").unwrap();
+    token(&proxy, &format!("revoke {revoked}")).unwrap();
+    let mut parts: Vec<String> = good.split('.').map(str::to_owned).collect();
+    parts[2] = service.rsplit('.').next().unwrap().to_owned();
+    let forged = parts.join(".");
+    proxy.events_soon("tokens_load", 2);
+    std::thread::sleep(Duration::from_millis(1100));
+    let mut heard = Vec::new();
+    for (user, token, why) in [
+        ("trainer", "secret", "it is no token"),
+        ("trainer", PASSWORD, "it is no token"),
+        ("trainer", short.as_str(), "it expired at"),
+        ("trainer", &service, "it is not this identity's"),
+        ("trainer", &revoked, "it is revoked"),
+        ("trainer", &forged, "its signature is wrong"),
+        ("other", &good, "it is not this identity's"),
+    ] {
+        let output = psql(&proxy, user, &token.replace(' ', "%20"), "SELECT 1");
+        assert!(!output.status.success(), "{why}");
+        let error = String::from_utf8(output.stderr).unwrap();
+        heard.push(error.replace(user, "?"));
+        let failures = proxy.events("authentication_failure");
+        let reason = failures.last().unwrap()["reason"].as_str().unwrap();
+        assert!(reason.contains(why), "{reason}");
+        assert!(!reason.contains(token), "{reason}");
+        assert_eq!(log_in(&proxy, user, token).err().unwrap(), "28P01");
+    }
+    assert!(heard[0].contains("password authentication failed for user \"?\""));
+    assert!(heard.iter().all(|one| *one == heard[0]), "{heard:?}");
+    // A token is for one dataset, or for all.
+    let elsewhere = token(&proxy, "mint trainer --dataset warehouse").unwrap_err();
+    assert!(
+        elsewhere.contains("no dataset is called `warehouse`"),
+        "{elsewhere}"
+    );
+    assert!(log_in(&proxy, "trainer", &good).is_ok());
+}
+
+#[test]
+fn a_session_ends_when_its_token_does() {
+    let proxy = start();
+    let minted = token(&proxy, "mint trainer --lifetime 5s").unwrap();
+    let mut idle = log_in(&proxy, "trainer", &minted).unwrap();
+    let mut busy = log_in(&proxy, "trainer", &minted).unwrap();
+    let began = Instant::now();
+    busy.ask("SELECT 'slow' FROM pg_sleep(7)", By::Simple);
+    let end = told(&mut idle);
+    assert!(
+        end.contains("C28000") && end.contains("the token of this session expired at"),
+        "{end}"
+    );
+    assert!(began.elapsed() < Duration::from_secs(7));
+    // What runs may run on for a moment; nothing follows it.
+    let finished = show(&busy.answer());
+    assert!(finished.contains("slow"), "{finished}");
+    assert!(told(&mut busy).contains("C28000"));
+    assert_eq!(log_in(&proxy, "trainer", &minted).err().unwrap(), "28P01");
+}
+
+#[test]
+fn what_is_taken_back_ends_sessions_also_while_the_policy_does_not_load() {
+    let proxy = start();
+    let one = token(&proxy, "mint trainer").unwrap();
+    let (mut first, mut second) = (
+        log_in(&proxy, "trainer", &one).unwrap(),
+        log_in(&proxy, "trainer", &token(&proxy, "mint trainer").unwrap()).unwrap(),
+    );
+    let mut other = log_in(&proxy, "other", &token(&proxy, "mint other").unwrap()).unwrap();
+    fs::write(proxy.home().join("policies/broken.yaml"), "roles: [").unwrap();
+    let said = token(&proxy, &format!("revoke {one}")).unwrap();
+    assert!(said.starts_with("revoked: token "), "{said}");
+    let end = told(&mut first);
+    assert!(
+        end.contains("C28000") && end.contains("has been revoked"),
+        "{end}"
+    );
+    let answer = second.run("SELECT 1", By::Simple);
+    assert_eq!(refusal(&answer), None);
+    let loads = proxy.events_soon("tokens_load", 2);
+    assert_eq!(loads[1]["revoked"], 1);
+    token(&proxy, "revoke --all-of trainer").unwrap();
+    assert!(told(&mut second).contains("has been revoked"));
+    assert_eq!(refusal(&other.run("SELECT 1", By::Simple)), None);
+
+    // A file that is gone is no pardon.
+    fs::remove_file(proxy.home().join("revoked.jsonl")).unwrap();
+    let loads = proxy.events_soon("tokens_load", 4);
+    assert!(loads[3]["error"].as_str().unwrap().contains("are gone"));
+    assert_eq!(log_in(&proxy, "trainer", &one).err().unwrap(), "28P01");
+}
+
+#[test]
+fn keys_rotate_without_a_restart() {
+    let proxy = start();
+    let minted = token(&proxy, "mint trainer").unwrap();
+    let mut client = log_in(&proxy, "trainer", &minted).unwrap();
+    let rotate = || {
+        fs::rename(proxy.home().join("new.key"), proxy.home().join("old.key")).unwrap();
+        fs::write(proxy.home().join("new.key"), key()).unwrap();
+    };
+    rotate();
+    proxy.events_soon("tokens_load", 2);
+    assert_eq!(refusal(&client.run("SELECT 1", By::Simple)), None);
+    assert!(log_in(&proxy, "trainer", &minted).is_ok());
+    let newer = token(&proxy, "mint trainer").unwrap();
+    assert!(log_in(&proxy, "trainer", &newer).is_ok());
+    rotate();
+    let end = told(&mut client);
+    assert!(end.contains("token is used no longer"), "{end}");
+    assert_eq!(log_in(&proxy, "trainer", &minted).err().unwrap(), "28P01");
+    assert!(log_in(&proxy, "trainer", &newer).is_ok());
+}
+
+#[test]
+fn an_agent_on_behalf_of_a_human_is_both_to_all_who_look() {
+    let proxy = start();
+    let alone = token(&proxy, "mint trainer").unwrap();
+    let both = token(&proxy, "mint trainer --on-behalf-of analyst").unwrap();
+    let sees = |token: &str, sql: &str| {
+        let output = psql(&proxy, "trainer", token, sql);
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8(text).unwrap()
+    };
+    assert_eq!(
+        sees(&alone, "SELECT email FROM customers"),
+        "one@example.com\n"
+    );
+    assert_eq!(
+        sees(&both, "SELECT email FROM customers"),
+        "o***@example.com\n"
+    );
+    assert_eq!(sees(&alone, "SELECT ssn FROM customers"), "***6789\n");
+    let refused = sees(&both, "SELECT ssn FROM customers");
+    assert!(refused.contains("blocked: role analyst"), "{refused}");
+    let record = proxy.events("statement")[1].clone();
+    assert_eq!(record["principal"]["name"], "trainer");
+    assert_eq!(record["principal"]["on_behalf_of"]["name"], "analyst");
+    let denial = &proxy.events("denial")[0];
+    assert_eq!(denial["principal"]["on_behalf_of"]["kind"], "human");
+
+    let mut client = log_in(&proxy, "trainer", &both).unwrap();
+    client.run("SELECT 'seen from below' FROM customers", By::Simple);
+    let seen = server().psql(
+        "SELECT application_name || ' ' || query FROM pg_stat_activity
+         WHERE query LIKE '%seen from below%' AND usename = 'proxy'",
+    );
+    assert!(seen.starts_with("agent:trainer/human:analyst"), "{seen}");
+    assert!(
+        seen.contains("pgveil_on_behalf_of='human%3Aanalyst'"),
+        "{seen}"
+    );
+    assert!(
+        seen.contains("pgveil_principal='agent%3Atrainer'"),
+        "{seen}"
+    );
+
+    // Whoever goes takes those with them who act for them.
+    token(&proxy, "revoke --all-of analyst").unwrap();
+    assert!(told(&mut client).contains("has been revoked"));
+}
+
+#[test]
+fn what_would_not_be_taken_is_not_minted() {
+    let proxy = start();
+    for (arguments, why) in [
+        ("mint nobody", "policy names no identity `nobody`"),
+        ("mint analyst", "`analyst` does not connect by tokens"),
+        (
+            "mint trainer --lifetime 2h",
+            "`tokens.lifetime` is 3600 seconds",
+        ),
+        ("mint trainer --lifetime soon", "write it as 30s"),
+        (
+            "mint trainer --role analyst",
+            "a role that the identity does not have",
+        ),
+        (
+            "mint trainer --on-behalf-of other",
+            "no human of the policy's",
+        ),
+        (
+            "mint trainer --on-behalf-of nobody",
+            "policy names no identity `nobody`",
+        ),
+        ("revoke a.b.c", "this is no token of ours"),
+        ("revoke", "required"),
+    ] {
+        let error = token(&proxy, arguments).unwrap_err();
+        assert!(error.contains(why), "{arguments}: {error}");
+    }
+    let without = super::proxy(&Setup::default());
+    let error = token(&without, "mint trainer").unwrap_err();
+    assert!(
+        error.contains("the configuration has no `tokens`"),
+        "{error}"
+    );
+}
