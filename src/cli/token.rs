@@ -12,9 +12,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
-use crate::audit::Id;
 use crate::config::{self, Config};
-use crate::identity::token::{Actor, Claims, Key, Revocation, Tokens};
+use crate::identity::token::{Claims, Key, Revocation, Tokens};
 use crate::identity::{Kind, Method};
 use crate::policy::Policy;
 
@@ -151,42 +150,25 @@ impl Mint {
             }
         }
 
-        let now = Timestamp::now();
-        let seconds = i64::try_from(lifetime.as_secs())?;
-        let (subject, act) = match &self.on_behalf_of {
-            None => ((identity, acting), None),
-            Some(human) => {
-                let sub = identity.into();
-                (
-                    (human.as_str(), kind(human)?),
-                    Some(Actor { sub, kind: acting }),
-                )
-            }
-        };
         let text = |text: Option<String>| text.map(Arc::from);
-        let claims = Claims {
-            iss: own.issuer.as_str().into(),
-            aud: own.issuer.as_str().into(),
-            jti: Id::next().to_string().into(),
-            iat: now.as_second(),
-            exp: now.as_second().saturating_add(seconds),
-            sub: subject.0.into(),
-            kind: subject.1,
-            act,
-            roles: (!self.roles.is_empty()).then(|| self.roles.into_iter().collect()),
-            dataset: text(self.dataset.clone()),
-            purpose: text(self.purpose),
-            run: text(self.run),
-        };
+        let mut claims = Claims::new(&own.issuer, (identity, acting), lifetime);
+        claims.roles = (!self.roles.is_empty()).then(|| self.roles.into_iter().collect());
+        claims.dataset = text(self.dataset.clone());
+        claims.purpose = text(self.purpose);
+        claims.run = text(self.run);
+        if let Some(human) = &self.on_behalf_of {
+            kind(human)?;
+            claims = claims.on_behalf_of(human);
+        }
         let token = key.mint(&claims);
         // As the proxy will.
         let dataset = self.dataset.unwrap_or_default();
-        let principal = policy.bearer(identity, &dataset, &token, now);
+        let principal = policy.bearer(identity, &dataset, &token, Timestamp::now());
         let principal =
             principal.map_err(|why| format!("such a token would not be taken: {why}"))?;
         let expires = Timestamp::from_second(claims.exp)?;
-        let whom = principal.on_behalf_of.as_ref();
-        let whom = whom.map(|human| format!(" on behalf of {}", human.label()));
+        let human = principal.on_behalf_of.as_ref();
+        let whom = human.map(|human| format!(" on behalf of {}", human.label()));
         eprintln!(
             "pgveil: token {} of {}{} until {expires}",
             claims.jti,

@@ -24,6 +24,7 @@ pub use key::Key;
 pub use revoked::Revocation;
 
 use super::Kind;
+use crate::audit::Id;
 use crate::config;
 use jws::Public;
 use revoked::Revoked;
@@ -64,6 +65,41 @@ pub struct Claims {
     /// For which run of what, for the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<Arc<str>>,
+}
+
+impl Claims {
+    /// Of a new token: whose, and for how long from now on.
+    pub fn new(issuer: &str, (sub, kind): (&str, Kind), lifetime: Duration) -> Self {
+        let now = Timestamp::now().as_second();
+        let seconds = i64::try_from(lifetime.as_secs()).unwrap_or(i64::MAX);
+        Self {
+            iss: issuer.into(),
+            aud: issuer.into(),
+            jti: Id::next().to_string().into(),
+            iat: now,
+            exp: now.saturating_add(seconds),
+            sub: sub.into(),
+            kind,
+            act: None,
+            roles: None,
+            dataset: None,
+            purpose: None,
+            run: None,
+        }
+    }
+
+    /// The same of whoever acts on behalf of a human.
+    pub fn on_behalf_of(self, human: &str) -> Self {
+        Self {
+            act: Some(Actor {
+                sub: self.sub,
+                kind: self.kind,
+            }),
+            sub: human.into(),
+            kind: Kind::Human,
+            ..self
+        }
+    }
 }
 
 /// Who acts on behalf of somebody.

@@ -22,6 +22,14 @@ class Asyncpg(unittest.IsolatedAsyncioTestCase):
         self.assertEqual(row["id"], 5)
         self.assertNotRegex(row["email"], demo.EMAIL)
 
+    async def test_a_token_is_a_password(self):
+        connection = await asyncpg.connect(demo.dsn("assistant"))
+        self.addAsyncCleanup(connection.close)
+        email = await connection.fetchval("select email from customers where id = $1", 5)
+        self.assertRegex(email, r"^.\*\*\*@")
+        with self.assertRaises(asyncpg.InvalidPasswordError):
+            await asyncpg.connect(demo.dsn("assistant"), password="a.b.c")
+
     async def test_refusals_name_the_column(self):
         with self.assertRaisesRegex(asyncpg.InsufficientPrivilegeError, "ssn"):
             await self.connection.fetch("select ssn from customers")

@@ -14,6 +14,26 @@ from psycopg import errors, rows, types
 import demo
 
 
+class Assistant(unittest.TestCase):
+    """An agent that connects by a token, on behalf of the analyst."""
+
+    def test_a_token_is_a_password(self):
+        raw = dict(demo.rows("auditor", "select id, email from customers where region = 'EU'"))
+        got = dict(demo.rows("assistant", "select id, email from customers"))
+        self.assertEqual(got.keys(), raw.keys())
+        for number, email in list(got.items())[:50]:
+            self.assertRegex(email, r"^.\*\*\*@")
+            self.assertNotEqual(email, raw[number])
+        with demo.connect("assistant") as connection, \
+                self.assertRaises(errors.InsufficientPrivilege):
+            connection.execute("select phone from customers")
+
+    def test_another_is_none(self):
+        for password in ("wrong", "a.b.c"):
+            with self.assertRaisesRegex(psycopg.OperationalError, "authentication failed"):
+                demo.connect("assistant", password=password)
+
+
 class Analyst(unittest.TestCase):
     """A human who may see masked e-mails and no ssn."""
 

@@ -9,6 +9,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -17,6 +18,15 @@ use super::postgres::{ADMIN, DATABASE, ROLE, Server};
 use crate::audit::LogError;
 use crate::cli::serve::{self, Running};
 use crate::config::Config;
+use crate::identity::Kind;
+use crate::identity::token::{Claims, Key};
+
+/// The agent that acts on behalf of others.
+pub(super) const ASSISTANT: &str = "assistant";
+/// For how long its tokens are good.
+const HOUR: Duration = Duration::from_secs(60 * 60);
+/// The file of the key that signs them.
+const KEY: &str = "token.key";
 
 const CLASSIFICATION: &str = include_str!("../../../policies/demo/classification.yaml");
 const ROLES: &str = include_str!("../../../policies/demo/roles.yaml");
@@ -46,6 +56,7 @@ pub(super) struct Proxy {
     records: PathBuf,
     /// In the order of [`PERSONAS`]
     passwords: Vec<String>,
+    key: Key,
 }
 
 impl Proxy {
@@ -80,6 +91,8 @@ impl Proxy {
         write(&policies.join("identities.yaml"), &identities)?;
         write(&home.join("upstream-password"), upstream_password)?;
         write(&home.join("mask-key"), &password()?)?;
+        let random = |_| ProxyError::Random;
+        write(&home.join(KEY), &Key::generate().map_err(random)?)?;
         let file = home.join("pgveil.yaml");
         write(&file, &configuration(server.port, port))?;
 
@@ -87,6 +100,7 @@ impl Proxy {
         let config = Config::load(&file).map_err(|error| serve(error.into()))?;
         serve::log(&config.log);
         let records = config.audit.file.clone();
+        let key = Key::read(&home.join(KEY)).map_err(|error| serve(error.into()))?;
         let running = serve::start(config)
             .await
             .map_err(|error| serve(error.into()))?;
@@ -100,6 +114,7 @@ impl Proxy {
             address,
             records,
             passwords,
+            key,
         })
     }
 
@@ -127,6 +142,15 @@ impl Proxy {
             .map_or("", |(_, password)| password)
     }
 
+    /// A token of the assistant's, as `pgveil token mint` would print it.
+    pub(super) fn token(&self, on_behalf_of: Option<&str>) -> String {
+        let claims = Claims::new("pgveil", (ASSISTANT, Kind::Agent), HOUR);
+        self.key.mint(&match on_behalf_of {
+            Some(human) => claims.on_behalf_of(human),
+            None => claims,
+        })
+    }
+
     /// A connection string for each persona, in their order.
     pub(super) fn dsns(&self) -> impl Iterator<Item = String> {
         PERSONAS
@@ -138,8 +162,14 @@ impl Proxy {
     /// What programs need to know, as one JSON object.
     pub(super) fn describe(&self, server: &Server, upstream_password: &str) -> serde_json::Value {
         let names = PERSONAS.iter().map(|persona| persona.name.to_owned());
+        let assistant = dsn(ASSISTANT, &self.token(Some("analyst")), self.address);
         let dsns: serde_json::Map<_, _> = names
-            .zip(self.dsns().map(serde_json::Value::String))
+            .chain([ASSISTANT.to_owned()])
+            .zip(
+                self.dsns()
+                    .chain([assistant])
+                    .map(serde_json::Value::String),
+            )
             .collect();
         let upstream = SocketAddr::from(([127, 0, 0, 1], server.port));
         serde_json::json!({
@@ -190,6 +220,7 @@ fn configuration(upstream: u16, port: u16) -> String {
          \x20     password: {{ file: upstream-password }}\n\
          \x20   mask_key: {{ file: mask-key }}\n\
          \x20   environment: demo\n\
+         tokens: {{ keys: [{KEY}] }}\n\
          audit: {{ file: records.jsonl }}\n\
          log: {{ level: warn }}\n\
          shutdown_timeout: 2s\n"
@@ -252,6 +283,7 @@ mod tests {
         for persona in PERSONAS {
             assert!(policy.verifier(persona.name).is_some());
         }
+        assert!(policy.by_token(ASSISTANT));
         let config = Config::parse(&configuration(5432, 6432), directory.path()).unwrap();
         assert_eq!(config.datasets.len(), 1);
     }

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use super::PERSONAS;
 use super::client::{Answer, Client, ClientError, Login};
 use super::postgres::{DATABASE, ROLE, Server};
-use super::proxy::Proxy;
+use super::proxy::{ASSISTANT, Proxy};
 use super::screen::{Ink, Screen, say};
 use crate::audit::segments::Places;
 use crate::audit::tree::note::Verifier;
@@ -42,6 +42,10 @@ const JOIN: &str = "\
 select c.region, count(*) as orders, count(distinct c.email) as people
 from customers c join orders o on o.customer_email = c.email
 where o.id <= 2000 group by c.region";
+
+const DELEGATED: &str = "select id, email, birth_date from customers order by id limit 2";
+/// Of which each of the two has a mask that cannot be had from the other's.
+const DIFFERENT: &str = "select id, phone from customers";
 
 /// What has been tried on proxies that mask results by their column's name.
 const EVASIONS: [&str; 6] = [
@@ -110,10 +114,14 @@ pub(super) async fn run(screen: &Screen, server: &Server, proxy: &Proxy) -> Resu
     let answer = ask(&mut trainer, JOIN).await?;
     screen.compare(&[("", answer)]);
 
-    screen.chapter(5, "The tag, as Postgres saw it");
-    tag(screen, server).await?;
+    screen.chapter(5, "An agent on behalf of the analyst: the stricter of both");
+    let assistant = delegation(screen, proxy).await?;
 
-    screen.chapter(6, "The record");
+    screen.chapter(6, "The tag, as Postgres saw it");
+    tag(screen, server).await?;
+    drop(assistant);
+
+    screen.chapter(7, "The record");
     record(screen, proxy)?;
     whole(screen, proxy).await
 }
@@ -132,6 +140,35 @@ async fn whole(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
     Ok(())
 }
 
+/// What an agent sees by itself, and what on behalf of the analyst, whose session it
+/// leaves open.
+async fn delegation(screen: &Screen, proxy: &Proxy) -> Result<Client, TourError> {
+    screen.statement(None, DELEGATED);
+    let mut alone = log_in(proxy, ASSISTANT, &proxy.token(None)).await?;
+    let mut both = log_in(proxy, ASSISTANT, &proxy.token(Some("analyst"))).await?;
+    let own = ask(&mut alone, DELEGATED).await?;
+    let stricter = ask(&mut both, DELEGATED).await?;
+    let emails = |answer: &Answer| -> Vec<Option<String>> {
+        let cell = |row: &Vec<Option<String>>| row.get(1).cloned().flatten();
+        answer.rows.iter().map(cell).collect()
+    };
+    let starred = |email: &Option<String>| email.as_ref().is_some_and(|it| it.contains("***"));
+    let (clear, masked) = (emails(&own), emails(&stricter));
+    if clear.is_empty() || clear.iter().any(starred) || !masked.iter().all(starred) {
+        return Err(broken("assistant", DELEGATED));
+    }
+    screen.compare(&[("assistant", own), ("  for analyst", stricter)]);
+    screen.statement(Some("assistant for analyst"), DIFFERENT);
+    match both.query(DIFFERENT).await {
+        Err(ClientError::Refused { state, message, .. }) if state == "42501" => {
+            screen.line(Ink::Bad, &format!("ERROR:  {message}"));
+        }
+        Err(error) => return Err(TourError::Statement(DIFFERENT.into(), error)),
+        Ok(_) => return Err(broken("assistant", DIFFERENT)),
+    }
+    Ok(both)
+}
+
 fn broken(who: &str, sql: &str) -> TourError {
     TourError::Broken(format!(
         "{who} was shown raw values, or too little, by `{sql}`"
@@ -139,9 +176,13 @@ fn broken(who: &str, sql: &str) -> TourError {
 }
 
 async fn connect(proxy: &Proxy, name: &str) -> Result<Client, TourError> {
+    log_in(proxy, name, proxy.password(name)).await
+}
+
+async fn log_in(proxy: &Proxy, name: &str, password: &str) -> Result<Client, TourError> {
     let login = Login {
         user: name,
-        password: proxy.password(name),
+        password,
         database: DATABASE,
         application: "tour",
     };
@@ -218,7 +259,7 @@ async fn tag(screen: &Screen, server: &Server) -> Result<(), TourError> {
     Ok(())
 }
 
-/// What was recorded of the analyst and the trainer.
+/// What was recorded of them.
 fn record(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
     let text = std::fs::read_to_string(proxy.records()).map_err(TourError::Record)?;
     let records: Vec<Value> = text
@@ -229,7 +270,7 @@ fn record(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
     screen.line(
         Ink::Faint,
         &format!(
-            "{} decisions, one JSON line each; three of them:",
+            "{} decisions, one JSON line each; four of them:",
             records.len()
         ),
     );
@@ -237,6 +278,7 @@ fn record(screen: &Screen, proxy: &Proxy) -> Result<(), TourError> {
         ("analyst", "allow"),
         ("analyst", "deny"),
         ("trainer", "allow"),
+        ("assistant", "deny"),
     ] {
         let Some(record) = records.iter().find(|record| {
             text_at(record, "/principal/name") == name && text_at(record, "/decision") == decision
@@ -271,6 +313,10 @@ fn summary(screen: &Screen, record: &Value) {
         text_at(record, "/principal/kind"),
         text_at(record, "/principal/name")
     );
+    let who = match text_at(record, "/principal/on_behalf_of/name") {
+        "" => who,
+        human => format!("{who} for {human}"),
+    };
     let outcome = match record.get("rows").and_then(Value::as_u64) {
         Some(rows) => format!("{rows} rows"),
         None => text_at(record, "/sqlstate").to_owned(),
