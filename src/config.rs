@@ -19,6 +19,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::identity::Kind;
 use crate::sql::Bounds;
 pub use crate::upstream::connect::TlsMode;
 pub use duration::parse as duration_of;
@@ -38,7 +39,11 @@ pub struct Config {
     /// What callers name as database, and where it lives.
     pub datasets: BTreeMap<String, Dataset>,
     /// How identities that connect by tokens prove themselves.
-    pub tokens: Option<Tokens>,
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// Whose tokens are taken beside this proxy's own.
+    #[serde(default)]
+    pub issuers: BTreeMap<String, Issuer>,
     /// Where records go.
     #[serde(default)]
     pub audit: Audit,
@@ -114,25 +119,81 @@ pub struct ServerTls {
 /// Tokens that the proxy signs itself. All of these files are read again when they
 /// change.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Tokens {
     /// Files of Ed25519 keys in PEM, as `pgveil token key` prints one. The first signs,
     /// and what any has signed is taken: a new key goes in front, and the old one when
     /// its last token has expired. Sessions by the tokens of a key that is gone end.
     pub keys: Vec<PathBuf>,
     /// How long a token may be in force, such as `1h`.
-    #[serde(
-        default = "default_lifetime",
-        deserialize_with = "duration::deserialize"
-    )]
+    #[serde(deserialize_with = "duration::deserialize")]
     #[schemars(with = "String")]
     pub lifetime: Duration,
     /// The file of tokens that are taken back, which `pgveil token revoke` adds to.
-    #[serde(default = "default_revoked")]
     pub revoked: PathBuf,
     /// What tokens call this proxy: those for another are not taken.
-    #[serde(default = "default_issuer")]
     pub issuer: String,
+}
+
+/// Somebody else whose tokens are taken: an identity provider. Whom they name is not
+/// listed in policy, and has the roles that policy's `groups` give to the token's.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Issuer {
+    /// What its tokens call it (`iss`).
+    pub issuer: String,
+    /// What its tokens call this proxy (`aud`).
+    pub audience: String,
+    /// The file of its keys (JWKS), read again when it changes.
+    pub jwks: PathBuf,
+    /// The login names that its tokens may have, such as `*@corp.example`: one `*` in
+    /// each, at most. All of these names are asked for a token.
+    pub names: Vec<String>,
+    /// The claim that is the login name.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// The claim that lists groups, if any does.
+    pub groups: Option<String>,
+    /// What those are whom it names.
+    #[serde(default = "default_kind")]
+    pub kind: Kind,
+    /// The algorithms it may use.
+    #[serde(default = "Algorithm::all")]
+    pub algorithms: Vec<Algorithm>,
+    /// How far its clock may be from this machine's, such as `60s`.
+    #[serde(default = "default_skew", deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub skew: Duration,
+}
+
+/// A signature's algorithm (RFC 7518, RFC 8037): those of public keys alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+pub enum Algorithm {
+    /// RSA, PKCS#1, SHA-256.
+    #[serde(rename = "RS256")]
+    Rs256,
+    /// ECDSA, P-256, SHA-256.
+    #[serde(rename = "ES256")]
+    Es256,
+    /// Ed25519.
+    #[serde(rename = "EdDSA")]
+    EdDsa,
+}
+
+impl Algorithm {
+    fn all() -> Vec<Self> {
+        vec![Self::Rs256, Self::Es256, Self::EdDsa]
+    }
+
+    /// By the name in a header.
+    pub fn named(name: &str) -> Option<Self> {
+        match name {
+            "RS256" => Some(Self::Rs256),
+            "ES256" => Some(Self::Es256),
+            "EdDSA" => Some(Self::EdDsa),
+            _ => None,
+        }
+    }
 }
 
 /// One database behind the proxy.
@@ -428,12 +489,19 @@ impl Config {
         if audit.segment_size < 64 << 10 {
             return wrong("`audit.segment_size` must be at least 64kB".into());
         }
-        if let Some(tokens) = &self.tokens {
-            if tokens.keys.is_empty() {
-                return wrong("`tokens.keys` is empty: name at least one".into());
-            }
-            if tokens.lifetime.is_zero() {
-                return wrong("`tokens.lifetime` must be more than 0s".into());
+        if self.tokens.lifetime.is_zero() {
+            return wrong("`tokens.lifetime` must be more than 0s".into());
+        }
+        for (name, issuer) in &self.issuers {
+            issuer
+                .check()
+                .map_err(|what| ConfigError::value(format!("`issuers.{name}` {what}")))?;
+            let theirs = self
+                .issuers
+                .values()
+                .filter(|one| one.issuer == issuer.issuer);
+            if issuer.issuer == self.tokens.issuer || theirs.count() > 1 {
+                return wrong(format!("`issuers.{name}.issuer` is another's name already"));
             }
         }
         let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
@@ -454,8 +522,12 @@ impl Config {
 
     fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         let tls = self.listen.tls.iter_mut();
-        let tokens = self.tokens.iter_mut();
-        let tokens = tokens.flat_map(|it| it.keys.iter_mut().chain([&mut it.revoked]));
+        let tokens = self
+            .tokens
+            .keys
+            .iter_mut()
+            .chain([&mut self.tokens.revoked]);
+        let issuers = self.issuers.values_mut().map(|issuer| &mut issuer.jwks);
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
             let upstream = &mut dataset.upstream;
             let secrets = [dataset.mask_key.as_mut(), upstream.password.as_mut()];
@@ -472,7 +544,34 @@ impl Config {
             .chain(&mut audit.checkpoints)
             .chain(tls.flat_map(|tls| [&mut tls.certificate, &mut tls.key]))
             .chain(tokens)
+            .chain(issuers)
             .chain(datasets)
+    }
+}
+
+impl Issuer {
+    fn check(&self) -> Result<(), String> {
+        if self.names.is_empty() || self.algorithms.is_empty() {
+            return Err("must name `names` and `algorithms`, one of each at least".into());
+        }
+        let wide = |name: &&String| name.matches('*').count() > 1 || *name == "*";
+        if let Some(name) = self.names.iter().find(wide) {
+            return Err(format!(
+                "`names` has `{name}`: a name has one `*` at most, and something beside it"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Default for Tokens {
+    fn default() -> Self {
+        Self {
+            keys: Vec::new(),
+            lifetime: Duration::from_secs(60 * 60),
+            revoked: "revoked.jsonl".into(),
+            issuer: "pgveil".into(),
+        }
     }
 }
 
@@ -560,16 +659,16 @@ fn default_catalog_pause() -> Duration {
     Duration::from_secs(1)
 }
 
-fn default_lifetime() -> Duration {
-    Duration::from_secs(60 * 60)
+fn default_name() -> String {
+    "sub".into()
 }
 
-fn default_revoked() -> PathBuf {
-    "revoked.jsonl".into()
+fn default_kind() -> Kind {
+    Kind::Human
 }
 
-fn default_issuer() -> String {
-    "pgveil".into()
+fn default_skew() -> Duration {
+    Duration::from_secs(60)
 }
 
 fn default_port() -> u16 {

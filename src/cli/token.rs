@@ -103,23 +103,20 @@ impl Token {
     }
 }
 
-/// The configuration's part on tokens.
-fn tokens(config: &Config) -> Result<&config::Tokens, Box<dyn Error>> {
-    let tokens = config.tokens.as_ref();
-    Ok(
-        tokens
-            .ok_or("the configuration has no `tokens` (hint: `tokens: { keys: [token.key] }`)")?,
-    )
+/// What the proxy would verify tokens by.
+fn known(config: &Config) -> Result<Tokens, Box<dyn Error>> {
+    Ok(Tokens::load(&config.tokens, &config.issuers, None)?)
 }
 
 impl Mint {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let config = Config::load(&self.config)?;
-        let own = tokens(&config)?;
-        let key = own.keys.first().ok_or("`tokens.keys` is empty")?;
+        let own = &config.tokens;
+        let key = own.keys.first();
+        let key = key.ok_or("the configuration names no `tokens.keys` (hint: [token.key])")?;
         let key = Key::read(key)?;
         let policy = Policy::load(&config.policies, 1)?;
-        let policy = policy.trusting(Tokens::load(own, None)?.into());
+        let policy = policy.trusting(known(&config)?.into());
 
         let identity = self.identity.as_str();
         let kind = |name: &str| -> Result<Kind, Box<dyn Error>> {
@@ -182,7 +179,6 @@ impl Mint {
 impl Revoke {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let config = Config::load(&self.config)?;
-        let own = tokens(&config)?;
         let at = Timestamp::now();
         let (revocation, what) = match (self.all_of, self.token) {
             (Some(name), _) => {
@@ -192,7 +188,7 @@ impl Revoke {
             }
             (None, Some(text)) => {
                 let id = match text.contains('.') {
-                    true => Tokens::load(own, None)?
+                    true => known(&config)?
                         .id(&text)
                         .map_err(|why| format!("this is no token of ours: {why}"))?,
                     false => text.into(),
@@ -202,7 +198,7 @@ impl Revoke {
             }
             (None, None) => return Err("name a token, its id, or an identity".into()),
         };
-        let path = &own.revoked;
+        let path = &config.tokens.revoked;
         revocation
             .append(path)
             .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;

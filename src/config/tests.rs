@@ -339,3 +339,37 @@ fn limits_are_within_what_planning_bears() {
         "did you mean `statement_depth`?",
     );
 }
+
+#[test]
+fn tokens_and_issuers_are_bounded() {
+    let config = parse(MINIMAL).unwrap();
+    assert!(config.tokens.keys.is_empty() && config.issuers.is_empty());
+    assert_eq!(config.tokens.lifetime, Duration::from_secs(3600));
+    assert_eq!(
+        config.tokens.revoked,
+        Path::new("/etc/pgveil/revoked.jsonl")
+    );
+    refused(
+        &format!("{MINIMAL}tokens: {{ lifetime: 0s }}"),
+        "`tokens.lifetime` must be more than 0s",
+    );
+    let issuers = |name: &str, more: &str| {
+        format!(
+            "{MINIMAL}issuers: {{ corp: {{ issuer: {name}, audience: a, jwks: keys.json, {more} }} }}"
+        )
+    };
+    let config = parse(&issuers("i", "names: ['*@x']")).unwrap();
+    let corp = &config.issuers["corp"];
+    assert_eq!(corp.jwks, Path::new("/etc/pgveil/keys.json"));
+    assert_eq!((corp.name.as_str(), corp.kind), ("sub", Kind::Human));
+    assert_eq!(corp.algorithms.len(), 3);
+    refused(&issuers("i", "names: []"), "`issuers.corp` must name");
+    refused(
+        &issuers("i", "names: [a], algorithms: []"),
+        "`issuers.corp` must name",
+    );
+    refused(&issuers("i", "names: [a], algorithms: [HS256]"), "HS256");
+    refused(&issuers("i", "names: ['*']"), "something beside it");
+    refused(&issuers("i", "names: ['a*b*c']"), "one `*` at most");
+    refused(&issuers("pgveil", "names: [a]"), "another's name already");
+}

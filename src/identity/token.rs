@@ -1,18 +1,19 @@
-//! Tokens that the proxy itself has signed: JWTs (RFC 7519) that stand in place of a
-//! password, for a short time.
+//! Tokens that the proxy itself or an issuer it trusts has signed: JWTs (RFC 7519) that
+//! stand in place of a password, for a short time.
 //!
 //! Knows nothing about policy: what a token says of an identity is held against it
 //! elsewhere. Invariants: a [`Verified`] was signed by one of the configured keys, for
 //! this proxy, and is in force; whoever hears of a token that is not hears the same
 //! words whatever is wrong with it.
 
+pub(crate) mod issuer;
 mod jws;
 mod key;
 mod revoked;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,7 +27,8 @@ pub use revoked::Revocation;
 use super::Kind;
 use crate::audit::Id;
 use crate::config;
-use jws::Public;
+use issuer::Issuer;
+use jws::{Parts, Public};
 use revoked::Revoked;
 
 /// As much later a token may have been issued than it is here: clocks differ.
@@ -126,6 +128,9 @@ pub struct Token {
     /// For which run of what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run: Option<Arc<str>>,
+    /// Who issued it, as the configuration calls them, if it was not this proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub issuer: Option<Arc<str>>,
     /// When it was issued.
     #[serde(skip)]
     pub issued: Timestamp,
@@ -138,6 +143,9 @@ pub struct Token {
     /// The only dataset that it is for.
     #[serde(skip)]
     pub dataset: Option<Arc<str>>,
+    /// The groups that its issuer says its bearer is in.
+    #[serde(skip)]
+    pub groups: BTreeSet<Arc<str>>,
 }
 
 /// A token that was ours and is in force.
@@ -161,13 +169,13 @@ pub enum TokenError {
     #[error("it is no token: {0}")]
     Malformed(&'static str),
     /// `none`, and whatever else.
-    #[error("its algorithm is not EdDSA")]
+    #[error("its algorithm is none of those for it, or not its key's")]
     Algorithm,
     /// A token for something else.
     #[error("its type is not that of our tokens")]
     Type,
     /// Signed by somebody else, or by a key that is used no longer.
-    #[error("none of our keys has its key's id")]
+    #[error("none of the keys for it has its key's id")]
     Key,
     /// Not signed by that key.
     #[error("its signature is wrong")]
@@ -243,6 +251,7 @@ pub struct Tokens {
     issuer: Arc<str>,
     lifetime: Duration,
     keys: Vec<Public>,
+    issuers: Vec<Issuer>,
     revoked: Revoked,
 }
 
@@ -252,7 +261,12 @@ impl Tokens {
     ///
     /// # Errors
     /// As [`TokensError`] says.
-    pub fn load(config: &config::Tokens, before: Option<&Self>) -> Result<Self, TokensError> {
+    pub fn load(
+        config: &config::Tokens,
+        issuers: &BTreeMap<String, config::Issuer>,
+        before: Option<&Self>,
+    ) -> Result<Self, TokensError> {
+        let issuers = issuers.iter();
         let keys = config.keys.iter().map(|path| Key::read(path));
         let revoked = Revoked::read(&config.revoked)?;
         if before.is_some_and(|before| !revoked.holds(&before.revoked)) {
@@ -266,6 +280,9 @@ impl Tokens {
             lifetime: config.lifetime,
             keys: keys
                 .map(|key| Ok(key?.public().clone()))
+                .collect::<Result<_, TokensError>>()?,
+            issuers: issuers
+                .map(|(name, issuer)| Issuer::load(name, issuer))
                 .collect::<Result<_, TokensError>>()?,
             revoked,
         })
@@ -286,6 +303,33 @@ impl Tokens {
     /// # Errors
     /// As [`TokenError`] says.
     pub fn verify(&self, text: &str, now: Timestamp) -> Result<Verified, TokenError> {
+        let verified = match self.foreign(text)? {
+            Some((issuer, parts)) => issuer.verify(&parts, now)?,
+            None => self.own(text, now)?,
+        };
+        self.admits(&verified.token, verified.names(), now)?;
+        Ok(verified)
+    }
+
+    /// Whose keys a token is to be verified by, if not ours. It is what the token says of
+    /// itself, and chooses between those who are trusted anyway.
+    fn foreign<'a>(&self, text: &'a str) -> Result<Option<(&Issuer, Parts<'a>)>, TokenError> {
+        #[derive(serde::Deserialize)]
+        struct Peek {
+            iss: String,
+        }
+        if self.issuers.is_empty() {
+            return Ok(None);
+        }
+        let parts = Parts::of(text)?;
+        let peek: Result<Peek, _> = serde_json::from_slice(&parts.payload);
+        let issuer = peek
+            .ok()
+            .and_then(|it| self.issuers.iter().find(|one| one.is(&it.iss)));
+        Ok(issuer.map(|issuer| (issuer, parts)))
+    }
+
+    fn own(&self, text: &str, now: Timestamp) -> Result<Verified, TokenError> {
         let (claims, key) = self.claims(text)?;
         let time = |seconds| Timestamp::from_second(seconds).map_err(|_| TokenError::Claims);
         let (issued, expires) = (time(claims.iat)?, time(claims.exp)?);
@@ -307,7 +351,7 @@ impl Tokens {
             Some(act) => ((act.sub, act.kind), Some(subject)),
             None => (subject, None),
         };
-        let verified = Verified {
+        Ok(Verified {
             actor,
             on_behalf_of,
             token: Token {
@@ -319,11 +363,10 @@ impl Tokens {
                 key: key.into(),
                 roles: claims.roles,
                 dataset: claims.dataset,
+                issuer: None,
+                groups: BTreeSet::new(),
             },
-        };
-        let names = verified.names();
-        self.admits(&verified.token, names, now)?;
-        Ok(verified)
+        })
     }
 
     /// Whether a token that was taken still is.
@@ -342,10 +385,20 @@ impl Tokens {
         if self.revoked.has(token, names) {
             return Err(TokenError::Revoked);
         }
-        match self.keys().any(|key| *key == *token.key) {
+        let theirs = self.issuers.iter().flat_map(Issuer::keys);
+        let known = match &token.issuer {
+            None => self.keys().any(|key| *key == *token.key),
+            Some(_) => theirs.into_iter().any(|key| *key == *token.key),
+        };
+        match known {
             true => Ok(()),
             false => Err(TokenError::Key),
         }
+    }
+
+    /// Whether tokens of others may have that name: all such are asked for one.
+    pub fn names(&self, name: &str) -> bool {
+        self.issuers.iter().any(|issuer| issuer.has(name))
     }
 
     /// The id of a token that one of these keys has signed, in force or not.
@@ -360,7 +413,7 @@ impl Tokens {
         if self.keys.is_empty() {
             return Err(TokenError::None);
         }
-        let payload = jws::verify(text, &self.keys)?;
+        let payload = Parts::of(text)?.verify(&self.keys)?;
         let claims = serde_json::from_slice(&payload.bytes).map_err(|_| TokenError::Claims)?;
         Ok((claims, payload.key))
     }

@@ -31,6 +31,10 @@ impl Policy {
 
     /// Whether a name is asked for a token, not for a password.
     pub fn by_token(&self, name: &str) -> bool {
+        // Whether it is listed or not must not show.
+        if self.tokens.names(name) {
+            return true;
+        }
         match self.identities.get(name).filter(|one| !one.disabled) {
             Some(identity) if identity.tokens => true,
             Some(identity) if identity.verifier.is_some() => false,
@@ -53,6 +57,9 @@ impl Policy {
         let (actor, kind) = verified.actor;
         if *actor != *name {
             return Err(TokenError::Subject);
+        }
+        if verified.token.issuer.is_some() {
+            return self.grouped(&actor, kind, verified.token.into());
         }
         let own = self.by_its_token(name)?;
         if own.kind != kind {
@@ -88,11 +95,47 @@ impl Policy {
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
         self.tokens.admits(token, known.names(), now)?;
+        if token.issuer.is_some() {
+            return self.grouped(&known.name, known.kind, token.clone());
+        }
         let human = known.on_behalf_of.as_deref();
         let human = human.map(|human| self.delegating(&human.name, human.kind));
         Ok(Principal {
             on_behalf_of: human.transpose()?.map(Box::new),
             ..self.by_its_token(&known.name)?.carrying(token.clone())
+        })
+    }
+
+    /// Somebody whom an issuer names and policy does not, with the roles of their groups.
+    /// An identity that is listed is nobody else's to name.
+    fn grouped(
+        &self,
+        name: &Arc<str>,
+        kind: Kind,
+        token: Arc<Token>,
+    ) -> Result<Principal, TokenError> {
+        if self.identities.contains_key(name) {
+            return Err(TokenError::Identity);
+        }
+        let mut roles: Vec<Arc<str>> = Vec::new();
+        let own = self
+            .groups
+            .iter()
+            .filter(|(group, _)| token.groups.contains(group));
+        for role in own.flat_map(|(_, roles)| roles) {
+            if !roles.contains(role) {
+                roles.push(role.clone());
+            }
+        }
+        Ok(Principal {
+            name: name.clone(),
+            kind,
+            roles,
+            owner: None,
+            on_behalf_of: None,
+            method: Method::Token,
+            mfa: false,
+            token: Some(token),
         })
     }
 

@@ -102,6 +102,9 @@ pub(super) struct File {
     pub(super) roles: Entries<Role>,
     /// Who exists.
     pub(super) identities: Entries<Identity>,
+    /// By group, as the configuration's `issuers` say them: the roles of whoever is in
+    /// it. In order, as an identity's.
+    pub(super) groups: Entries<Vec<At<String>>>,
 }
 
 /// What the columns of a dataset hold.

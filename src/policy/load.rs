@@ -33,6 +33,8 @@ pub struct Policy {
     pub(super) datasets: BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
     pub(super) roles: BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
+    /// Roles by group, in the order of the files.
+    pub(super) groups: Vec<(Arc<str>, Vec<Arc<str>>)>,
     /// What the configuration says that a dataset is: `production`.
     pub(super) environments: BTreeMap<Arc<str>, Arc<str>>,
     /// What tokens are verified by.

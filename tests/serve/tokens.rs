@@ -4,6 +4,11 @@ use std::fs;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::json;
+
 use super::support::client::{By, Client, refusal, show};
 use super::support::proxy::{DATASET, PASSWORD, Proxy, Setup};
 use super::{proxy, server};
@@ -276,6 +281,95 @@ fn an_agent_on_behalf_of_a_human_is_both_to_all_who_look() {
     assert!(told(&mut client).contains("has been revoked"));
 }
 
+/// An identity provider's key, the set that it publishes, and a token by it.
+fn issued(kid: &str, email: &str, lifetime: i64) -> (String, String) {
+    let random = ring::rand::SystemRandom::new();
+    let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+    let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
+    let encoded = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let x = encoded(key.public_key().as_ref());
+    let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x }] });
+    let now = jiff::Timestamp::now().as_second();
+    let header = json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" });
+    let claims = json!({
+        "iss": "https://login.corp.example", "aud": "pgveil", "sub": "8f1b", "email": email,
+        "groups": ["data"], "iat": now, "exp": now + lifetime,
+    });
+    let text = [header, claims]
+        .map(|part| encoded(part.to_string().as_bytes()))
+        .join(".");
+    let signature = key.sign(text.as_bytes());
+    (
+        set.to_string(),
+        format!("{text}.{}", encoded(signature.as_ref())),
+    )
+}
+
+#[test]
+fn an_identity_provider_s_token_has_the_roles_of_its_groups() {
+    let jo = "jo@corp.example";
+    let (set, token) = issued("first", jo, 600);
+    let proxy = proxy(&Setup {
+        more: "issuers: { corp: { issuer: 'https://login.corp.example', audience: pgveil, \
+               jwks: corp.json, names: ['*@corp.example'], name: email, groups: groups, skew: 0s } }"
+            .into(),
+        files: vec![
+            ("corp.json", set),
+            ("policies/more.yaml", format!("{MORE}groups: {{ data: [training] }}\n")),
+        ],
+        ..Setup::default()
+    });
+    let sql = "SELECT id, email, ssn FROM customers";
+    let output = psql(&proxy, "jo%40corp.example", &token, sql);
+    let out = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(out.trim_end(), "1|one@example.com|***6789", "{output:?}");
+    let principal = &proxy.events("statement")[0]["principal"];
+    assert_eq!(
+        (&principal["name"], &principal["kind"]),
+        (&json!(jo), &json!("human"))
+    );
+    assert_eq!(principal["roles"], json!(["training"]));
+    assert_eq!(principal["token"]["issuer"], "corp");
+    assert!(!proxy.records().contains(&token));
+
+    // Somebody else's, and one that nobody has signed, in the same words.
+    for (user, token) in [
+        ("an@corp.example", token.as_str()),
+        (jo, "a.b.c"),
+        (jo, PASSWORD),
+    ] {
+        assert_eq!(log_in(&proxy, user, token).err().unwrap(), "28P01");
+    }
+    let reason = proxy.events("authentication_failure")[0]["reason"].clone();
+    assert!(
+        reason
+            .as_str()
+            .unwrap()
+            .contains("it is not this identity's"),
+        "{reason}"
+    );
+
+    // Its keys are read again, and a group's roles with policy.
+    let mut client = log_in(&proxy, jo, &token).unwrap();
+    let path = proxy.home().join("policies/more.yaml");
+    fs::write(&path, format!("{MORE}groups: {{ data: [idle] }}\n")).unwrap();
+    proxy.events_soon("policy_load", 2);
+    assert_eq!(refusal(&client.run(sql, By::Simple)).unwrap(), "42501");
+    let (set, short) = issued("second", jo, 8);
+    fs::write(proxy.home().join("corp.json"), set).unwrap();
+    assert!(told(&mut client).contains("token is used no longer"));
+    fs::write(&path, format!("{MORE}groups: {{ data: [training] }}\n")).unwrap();
+    proxy.events_soon("policy_load", 3);
+    let mut client = log_in(&proxy, jo, &short).unwrap();
+    client.patience(Duration::from_secs(15));
+    let end = show(&client.answer());
+    assert!(
+        end.contains("the token of this session expired at"),
+        "{end}"
+    );
+    assert_eq!(log_in(&proxy, jo, &short).err().unwrap(), "28P01");
+}
+
 #[test]
 fn what_would_not_be_taken_is_not_minted() {
     let proxy = start();
@@ -308,7 +402,7 @@ fn what_would_not_be_taken_is_not_minted() {
     let without = super::proxy(&Setup::default());
     let error = token(&without, "mint trainer").unwrap_err();
     assert!(
-        error.contains("the configuration has no `tokens`"),
+        error.contains("the configuration names no `tokens.keys`"),
         "{error}"
     );
 }

@@ -143,7 +143,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         error: None,
     };
     log.append(&Event::now(None, loaded)).await?;
-    if config.tokens.is_some() {
+    if front.ground.takes_tokens() {
         let loaded = loaded_tokens(&front.policy.borrow(), None);
         log.append(&Event::now(None, loaded)).await?;
     }
@@ -252,7 +252,9 @@ struct Ground {
     /// What each dataset is.
     environments: BTreeMap<Arc<str>, Arc<str>>,
     /// Where keys and revocations are.
-    tokens: Option<config::Tokens>,
+    tokens: config::Tokens,
+    /// And the keys of others.
+    issuers: BTreeMap<String, config::Issuer>,
 }
 
 impl Ground {
@@ -268,12 +270,18 @@ impl Ground {
             keyless: keyless.map(|(name, _)| name.clone()).collect(),
             environments: environments.collect(),
             tokens: config.tokens.clone(),
+            issuers: config.issuers.clone(),
         }
     }
 
+    fn takes_tokens(&self) -> bool {
+        !self.tokens.keys.is_empty() || !self.issuers.is_empty()
+    }
+
     fn look(&self) -> Look {
-        let tokens = self.tokens.iter();
-        let tokens = tokens.flat_map(|it| it.keys.iter().chain([&it.revoked]));
+        let issuers = self.issuers.values().map(|issuer| &issuer.jwks);
+        let tokens = self.tokens.keys.iter().chain([&self.tokens.revoked]);
+        let tokens = tokens.chain(issuers);
         Look {
             policy: Stamp::of_directory(&self.directory),
             tokens: Stamp::of(tokens.cloned()),
@@ -282,10 +290,7 @@ impl Ground {
 
     /// What tokens are verified by.
     fn tokens(&self, before: Option<&Tokens>) -> Result<Tokens, TokensError> {
-        match &self.tokens {
-            Some(tokens) => Tokens::load(tokens, before),
-            None => Ok(Tokens::default()),
-        }
+        Tokens::load(&self.tokens, &self.issuers, before)
     }
 
     /// The policy, if it fits those datasets.
@@ -296,11 +301,11 @@ impl Ground {
         }
         let nobody = policy.token_identities().next().map(|name| {
             format!(
-                "`{name}` connects by tokens, and the configuration has no `tokens`: nobody \
+                "`{name}` connects by tokens, and the configuration has no `tokens.keys`: nobody \
                  can connect as it"
             )
         });
-        let nobody = nobody.filter(|_| self.tokens.is_none());
+        let nobody = nobody.filter(|_| self.tokens.keys.is_empty());
         policy.warnings.extend(nobody);
         Ok(policy.within(self.environments.clone()))
     }
@@ -471,7 +476,7 @@ impl Front {
     async fn load_tokens(&self, asked: bool) {
         let mut read = self.read.lock().await;
         read.looked.tokens = self.look().await.tokens;
-        if asked && self.ground.tokens.is_none() {
+        if asked && !self.ground.takes_tokens() {
             return;
         }
         let old = self.policy.borrow().clone();

@@ -76,38 +76,56 @@ pub(super) fn sign(key: &str, payload: &[u8], sign: impl FnOnce(&[u8]) -> Vec<u8
     format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
 }
 
-/// Takes a token apart that one of these keys has signed.
-pub(super) fn verify(text: &str, keys: &[Public]) -> Result<Payload, TokenError> {
-    if text.len() > LONGEST {
-        return Err(TokenError::Malformed("it is too long"));
+/// A token taken apart, of which nothing has been verified.
+pub(super) struct Parts<'a> {
+    pub(super) header: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) signed: &'a [u8],
+    pub(super) signature: Vec<u8>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn of(text: &'a str) -> Result<Self, TokenError> {
+        if text.len() > LONGEST {
+            return Err(TokenError::Malformed("it is too long"));
+        }
+        let (signed, signature) = text.rsplit_once('.').ok_or(PARTS)?;
+        let (header, payload) = signed.split_once('.').ok_or(PARTS)?;
+        if payload.contains('.') {
+            return Err(PARTS);
+        }
+        let decoded = |part: &str| {
+            let bytes = URL_SAFE_NO_PAD.decode(part);
+            bytes.map_err(|_| TokenError::Malformed("a part of it is not base64url"))
+        };
+        Ok(Self {
+            header: decoded(header)?,
+            payload: decoded(payload)?,
+            signature: decoded(signature)?,
+            signed: signed.as_bytes(),
+        })
     }
-    let (signed, signature) = text.rsplit_once('.').ok_or(PARTS)?;
-    let (header, payload) = signed.split_once('.').ok_or(PARTS)?;
-    if payload.contains('.') {
-        return Err(PARTS);
+
+    /// What one of our own keys has signed.
+    pub(super) fn verify(self, keys: &[Public]) -> Result<Payload, TokenError> {
+        let header: Header = serde_json::from_slice(&self.header)
+            .map_err(|_| TokenError::Malformed("its header is not one of ours"))?;
+        if header.alg != EDDSA {
+            return Err(TokenError::Algorithm);
+        }
+        if header.typ != KIND {
+            return Err(TokenError::Type);
+        }
+        let key = keys.iter().find(|key| key.id == header.kid);
+        let key = key.ok_or(TokenError::Key)?;
+        UnparsedPublicKey::new(&ED25519, &key.bytes)
+            .verify(self.signed, &self.signature)
+            .map_err(|_| TokenError::Signature)?;
+        Ok(Payload {
+            bytes: self.payload,
+            key: key.id.clone(),
+        })
     }
-    let decoded = |part: &str| {
-        let bytes = URL_SAFE_NO_PAD.decode(part);
-        bytes.map_err(|_| TokenError::Malformed("a part of it is not base64url"))
-    };
-    let (header, bytes, signature) = (decoded(header)?, decoded(payload)?, decoded(signature)?);
-    let header: Header = serde_json::from_slice(&header)
-        .map_err(|_| TokenError::Malformed("its header is not one of ours"))?;
-    if header.alg != EDDSA {
-        return Err(TokenError::Algorithm);
-    }
-    if header.typ != KIND {
-        return Err(TokenError::Type);
-    }
-    let key = keys.iter().find(|key| key.id == header.kid);
-    let key = key.ok_or(TokenError::Key)?;
-    UnparsedPublicKey::new(&ED25519, &key.bytes)
-        .verify(signed.as_bytes(), &signature)
-        .map_err(|_| TokenError::Signature)?;
-    Ok(Payload {
-        bytes,
-        key: key.id.clone(),
-    })
 }
 
 const PARTS: TokenError = TokenError::Malformed("it does not have three parts");

@@ -1,5 +1,6 @@
 //! Tokens that are taken, and all that are not.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) struct Home {
     directory: tempfile::TempDir,
     pub(crate) config: config::Tokens,
+    pub(crate) issuers: BTreeMap<String, config::Issuer>,
 }
 
 impl Home {
@@ -41,12 +43,13 @@ impl Home {
                 revoked: directory.path().join("revoked.jsonl"),
                 issuer: "pgveil".into(),
             },
+            issuers: BTreeMap::new(),
             directory,
         }
     }
 
     pub(crate) fn tokens(&self) -> Tokens {
-        Tokens::load(&self.config, None).unwrap()
+        Tokens::load(&self.config, &self.issuers, None).unwrap()
     }
 
     pub(crate) fn key(&self, n: usize) -> Key {
@@ -125,7 +128,7 @@ fn a_key_that_openssl_made_signs() {
     check(&home, &token, TokenError::Key);
     let mut config = home.config.clone();
     config.keys.push(path);
-    let tokens = Tokens::load(&config, None).unwrap();
+    let tokens = Tokens::load(&config, &home.issuers, None).unwrap();
     tokens.verify(&token, now()).unwrap();
 }
 
@@ -356,10 +359,10 @@ fn what_is_revoked_stays_so() {
         at: now(),
     });
     revoke(identity("trainer", now() - SignedDuration::from_secs(1)));
-    let tokens = Tokens::load(&home.config, Some(&before)).unwrap();
+    let tokens = Tokens::load(&home.config, &home.issuers, Some(&before)).unwrap();
     tokens.verify(&token, now()).unwrap();
     revoke(identity("trainer", now()));
-    let tokens = Tokens::load(&home.config, Some(&tokens)).unwrap();
+    let tokens = Tokens::load(&home.config, &home.issuers, Some(&tokens)).unwrap();
     check(&home, &token, TokenError::Revoked);
     let still = |tokens: &Tokens| tokens.admits(&taken, ["trainer"], now());
     assert_eq!(still(&tokens), Err(TokenError::Revoked));
@@ -384,7 +387,7 @@ fn what_is_revoked_stays_so() {
             Some(text) => std::fs::write(path, text).unwrap(),
             None => std::fs::remove_file(path).unwrap(),
         }
-        Tokens::load(&home.config, Some(&tokens))
+        Tokens::load(&home.config, &home.issuers, Some(&tokens))
             .unwrap_err()
             .to_string()
     };
@@ -392,12 +395,12 @@ fn what_is_revoked_stays_so() {
     assert!(refused(Some("")).contains("are gone"));
     assert!(refused(Some(&format!("{whole}{{\"token\":"))).contains("line 5 is no revocation"));
     std::fs::write(path, &whole).unwrap();
-    Tokens::load(&home.config, Some(&tokens)).unwrap();
+    Tokens::load(&home.config, &home.issuers, Some(&tokens)).unwrap();
 
     // A key that is gone takes its tokens with it.
     let mut config = home.config.clone();
     config.keys.pop();
-    let fewer = Tokens::load(&config, Some(&tokens)).unwrap();
+    let fewer = Tokens::load(&config, &home.issuers, Some(&tokens)).unwrap();
     let other = super::Token {
         id: "other".into(),
         ..taken

@@ -79,6 +79,11 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
             .map_err(|fault| fault.within(file))?;
         identities.insert(Arc::from(name.value.as_str()), checked);
     }
+    let mut groups = Vec::new();
+    for (file, name, given) in once(files, "group", |file| &file.groups)? {
+        let given = self::given(given, &roles).map_err(|fault| fault.within(file))?;
+        groups.push((Arc::from(name.value.as_str()), given));
+    }
     let enabled = || identities.iter().filter(|(_, identity)| !identity.disabled);
     let verifiers =
         enabled().filter_map(|(_, identity): (_, &Identity)| identity.verifier.as_ref());
@@ -90,6 +95,7 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         datasets,
         roles,
         identities,
+        groups,
         ..Policy::default()
     })
 }
@@ -356,17 +362,14 @@ fn milliseconds(text: &str) -> Option<u64> {
     (1..=2_147_483_647).contains(&count).then_some(count)
 }
 
-fn identity(
-    file: &str,
-    name: &At<String>,
-    identity: &file::Identity,
+/// Roles that exist, each once.
+fn given(
+    names: &[At<String>],
     roles: &BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
-    kinds: &BTreeMap<&str, Kind>,
-    warnings: &mut Vec<String>,
-) -> Result<Identity, Fault> {
+) -> Result<Vec<Arc<str>>, Fault> {
     let mut given = Vec::new();
     let mut seen = BTreeSet::new();
-    for role in &identity.roles {
+    for role in names {
         let Some((known, _)) = roles.get_key_value(&*role.value) else {
             return Err(Fault::new(
                 role.line,
@@ -378,6 +381,18 @@ fn identity(
             given.push(known.clone());
         }
     }
+    Ok(given)
+}
+
+fn identity(
+    file: &str,
+    name: &At<String>,
+    identity: &file::Identity,
+    roles: &BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
+    kinds: &BTreeMap<&str, Kind>,
+    warnings: &mut Vec<String>,
+) -> Result<Identity, Fault> {
+    let given = given(&identity.roles, roles)?;
     if let Some(owner) = &identity.owner {
         match kinds.get(&*owner.value) {
             Some(Kind::Human) => {}

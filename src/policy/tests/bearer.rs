@@ -2,6 +2,7 @@
 
 use super::decide::{CUSTOMERS, NOW, ask, shown};
 use super::policy;
+use crate::identity::token::issuer::tests::home_and_token;
 use crate::identity::token::tests::{Home, claims, now};
 use crate::identity::token::{Actor, Claims, TokenError};
 use crate::identity::{Kind, Principal};
@@ -239,5 +240,61 @@ fn a_password_and_tokens_are_not_both() {
     assert_eq!(
         error,
         "p.yaml:7: an identity connects by a password or by tokens, not by both"
+    );
+}
+
+#[test]
+fn whom_an_issuer_names_has_the_roles_of_their_groups() {
+    let (home, token) = home_and_token();
+    let tokens = std::sync::Arc::new(home.tokens());
+    let with = |groups: &str| {
+        let text = format!("{TEXT}groups: {groups}\n");
+        policy(&text).trusting(tokens.clone())
+    };
+    let log_in = |policy: &Policy, name: &str| policy.bearer(name, "shop", &token, now());
+    let jo = "jo@corp.example";
+    let analysts = with("{ staff: [reads], nobody: [sees], data: [reads, hashes] }");
+    let principal = log_in(&analysts, jo).unwrap();
+    assert_eq!(principal.label(), "human:jo@corp.example");
+    assert_eq!(principal.roles, ["reads".into(), "hashes".into()]);
+    let seen = shown(CUSTOMERS, &ask(&analysts, &principal, CUSTOMERS, NOW));
+    assert_eq!(seen, "read: id=clear email=mask:hash ssn=hide region=clear");
+    assert_eq!(
+        log_in(&analysts, "an@corp.example").unwrap_err(),
+        TokenError::Subject
+    );
+    assert_eq!(
+        log_in(&analysts, "trainer").unwrap_err(),
+        TokenError::Subject
+    );
+
+    // Groups that nobody has given roles to.
+    let none = with("{}");
+    let nobody = log_in(&none, jo).unwrap();
+    assert!(
+        none.rights(&nobody, "shop", NOW.parse().unwrap())
+            .is_empty()
+    );
+    // What changes in policy holds for who is there.
+    let own = principal.token.clone().unwrap();
+    let still = with("{ data: [sees] }")
+        .still(&principal, &own, now())
+        .unwrap();
+    assert_eq!(still.roles, ["sees".into()]);
+    // A name that policy lists is policy's.
+    let listed = TEXT.replace("  gone:", "  jo@corp.example:");
+    let listed = policy(&listed).trusting(tokens.clone());
+    assert_eq!(log_in(&listed, jo).unwrap_err(), TokenError::Identity);
+    // All such names are asked for a token, whoever has them.
+    let text = TEXT
+        .replace("  analyst:", "  an@corp.example:")
+        .replace("owner: analyst", "owner: an@corp.example");
+    let listed = policy(&text).trusting(tokens);
+    for name in ["an@corp.example", jo, "nobody@corp.example"] {
+        assert!(listed.by_token(name), "{name}");
+    }
+    assert_eq!(
+        super::refused(&format!("{TEXT}groups: {{ data: [raeds] }}")),
+        "p.yaml:17: no role `raeds`; did you mean `reads`?"
     );
 }

@@ -1,0 +1,268 @@
+//! Tokens of others: identity providers whose keys are in a file (JWKS, RFC 7517).
+//!
+//! Knows nothing about policy. Invariants: a key is used with the one algorithm that it
+//! is for, if the configuration allows that; none is used for what was signed by a shared
+//! secret, or not at all; what a token says of keys is not followed.
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents,
+    UnparsedPublicKey,
+};
+use serde_json::{Map, Value};
+
+use super::jws::Parts;
+use super::{Token, TokenError, TokensError, Verified};
+use crate::config::{self, Algorithm};
+
+/// Somebody whose tokens are taken.
+#[derive(Clone, Debug)]
+pub(super) struct Issuer {
+    name: Arc<str>,
+    config: config::Issuer,
+    keys: Vec<Jwk>,
+}
+
+/// A key of theirs.
+#[derive(Clone, Debug)]
+struct Jwk {
+    id: String,
+    material: Material,
+}
+
+#[derive(Clone, Debug)]
+enum Material {
+    Rsa { n: Vec<u8>, e: Vec<u8> },
+    P256(Vec<u8>),
+    Ed25519(Vec<u8>),
+}
+
+/// What a header of theirs must say; what else it says is not read.
+#[derive(serde::Deserialize)]
+struct Header {
+    alg: String,
+    kid: String,
+    /// Whoever lists here what must be understood is not understood.
+    #[serde(default)]
+    crit: Option<Value>,
+}
+
+impl Issuer {
+    pub(super) fn load(name: &str, config: &config::Issuer) -> Result<Self, TokensError> {
+        let fault = |why: &str| TokensError::Key {
+            path: config.jwks.clone(),
+            why: why.to_owned(),
+        };
+        let text = std::fs::read(&config.jwks).map_err(|error| fault(&error.to_string()))?;
+        let set: Map<String, Value> =
+            serde_json::from_slice(&text).map_err(|_| fault("it is no JSON object"))?;
+        let all = set.get("keys").and_then(Value::as_array);
+        let all = all.ok_or_else(|| fault("it has no `keys`"))?;
+        let keys: Vec<Jwk> = all.iter().filter_map(Jwk::of).collect();
+        if keys.is_empty() {
+            return Err(fault("it has no key to verify RS256, ES256 or EdDSA by"));
+        }
+        Ok(Self {
+            name: name.into(),
+            config: config.clone(),
+            keys,
+        })
+    }
+
+    /// What its tokens call it.
+    pub(super) fn is(&self, issuer: &str) -> bool {
+        self.config.issuer == issuer
+    }
+
+    /// Whether a name is one of those that its tokens may have.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let like = |pattern: &String| match pattern.split_once('*') {
+            None => pattern == name,
+            Some((start, end)) => {
+                let inner = name.strip_prefix(start);
+                inner.is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
+            }
+        };
+        self.config.names.iter().any(like)
+    }
+
+    /// The ids of its keys, as sessions remember them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = String> {
+        self.keys.iter().map(|key| self.remembered(&key.id))
+    }
+
+    fn remembered(&self, key: &str) -> String {
+        format!("{} {key}", self.name)
+    }
+
+    /// What a token says that is this issuer's; that it is still in force, and not
+    /// revoked, is seen to elsewhere.
+    pub(super) fn verify(&self, parts: &Parts<'_>, now: Timestamp) -> Result<Verified, TokenError> {
+        let header: Header = serde_json::from_slice(&parts.header)
+            .map_err(|_| TokenError::Malformed("its header lacks what is read of it"))?;
+        if header.crit.is_some() {
+            return Err(TokenError::Malformed("its header has critical extensions"));
+        }
+        let algorithm = Algorithm::named(&header.alg);
+        let algorithm = algorithm.filter(|one| self.config.algorithms.contains(one));
+        let algorithm = algorithm.ok_or(TokenError::Algorithm)?;
+        let key = self.keys.iter().find(|key| key.id == header.kid);
+        let key = key.ok_or(TokenError::Key)?;
+        if key.material.algorithm() != algorithm {
+            return Err(TokenError::Algorithm);
+        }
+        key.material.verify(parts)?;
+
+        let claims: Map<String, Value> =
+            serde_json::from_slice(&parts.payload).map_err(|_| TokenError::Claims)?;
+        let claims = Claims(&claims);
+        if !self.is(claims.text("iss")?) {
+            return Err(TokenError::Issuer);
+        }
+        if !claims.list("aud")?.contains(self.config.audience.as_str()) {
+            return Err(TokenError::Audience);
+        }
+        let skew = SignedDuration::try_from(self.config.skew).unwrap_or(SignedDuration::ZERO);
+        let expires = claims.time("exp")?.ok_or(TokenError::Claims)?;
+        let issued = claims.time("iat")?;
+        for from in [claims.time("nbf")?, issued].into_iter().flatten() {
+            if now.duration_until(from) > skew {
+                return Err(TokenError::Early(from));
+            }
+        }
+        // Whoever acts for somebody is not them.
+        if claims.0.contains_key("act") {
+            return Err(TokenError::Delegation);
+        }
+        let name = claims.text(&self.config.name)?;
+        if !self.has(name) {
+            return Err(TokenError::Subject);
+        }
+        let groups = match &self.config.groups {
+            Some(claim) if claims.0.contains_key(claim) => claims.list(claim)?,
+            _ => BTreeSet::new(),
+        };
+        let id = match claims.0.contains_key("jti") {
+            true => claims.text("jti")?.into(),
+            // One that has no name goes by what it is.
+            false => digest(parts.signed),
+        };
+        Ok(Verified {
+            actor: (name.into(), self.config.kind),
+            on_behalf_of: None,
+            token: Token {
+                id,
+                expires: expires.checked_add(skew).map_err(|_| TokenError::Claims)?,
+                purpose: None,
+                run: None,
+                issuer: Some(self.name.clone()),
+                issued: issued.unwrap_or(now),
+                key: self.remembered(&key.id).into(),
+                roles: None,
+                dataset: None,
+                groups: groups.into_iter().map(Arc::from).collect(),
+            },
+        })
+    }
+}
+
+fn digest(bytes: &[u8]) -> Arc<str> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, bytes);
+    URL_SAFE_NO_PAD.encode(digest).into()
+}
+
+/// Claims that have been signed.
+struct Claims<'a>(&'a Map<String, Value>);
+
+impl<'a> Claims<'a> {
+    /// A text that can be a name.
+    fn text(&self, name: &str) -> Result<&'a str, TokenError> {
+        let text = self.0.get(name).and_then(Value::as_str);
+        let text = text.filter(|text| !text.is_empty() && !text.chars().any(char::is_control));
+        text.ok_or(TokenError::Claims)
+    }
+
+    /// One text, or several.
+    fn list(&self, name: &str) -> Result<BTreeSet<&'a str>, TokenError> {
+        let of = |value: &'a Value| value.as_str().ok_or(TokenError::Claims);
+        match self.0.get(name) {
+            Some(Value::Array(all)) => all.iter().map(of).collect(),
+            Some(one) => Ok([of(one)?].into()),
+            None => Err(TokenError::Claims),
+        }
+    }
+
+    /// A moment, which RFC 7519 lets have a fraction.
+    fn time(&self, name: &str) -> Result<Option<Timestamp>, TokenError> {
+        let Some(value) = self.0.get(name) else {
+            return Ok(None);
+        };
+        let seconds = value.as_i64().or_else(|| {
+            // Less than a second of it is lost, which no skew of clocks is.
+            let float = value.as_f64().filter(|it| (0.0..1e11).contains(it));
+            float.map(|float| float as i64)
+        });
+        let moment = seconds.and_then(|seconds| Timestamp::from_second(seconds).ok());
+        moment.map(Some).ok_or(TokenError::Claims)
+    }
+}
+
+impl Jwk {
+    /// `None`: a key for something else.
+    fn of(value: &Value) -> Option<Self> {
+        let text = |name: &str| value.get(name).and_then(Value::as_str);
+        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+        let material = match (text("kty")?, text("crv")) {
+            ("RSA", None) => {
+                let strip = |bytes: Vec<u8>| bytes.into_iter().skip_while(|byte| *byte == 0);
+                Material::Rsa {
+                    n: strip(bytes("n")?).collect(),
+                    e: strip(bytes("e")?).collect(),
+                }
+            }
+            // A point, not compressed (SEC 1, section 2.3.3).
+            ("EC", Some("P-256")) => Material::P256([vec![4], bytes("x")?, bytes("y")?].concat()),
+            ("OKP", Some("Ed25519")) => Material::Ed25519(bytes("x")?),
+            _ => return None,
+        };
+        let signs = text("use").is_none_or(|what| what == "sig");
+        let own = material.algorithm();
+        let fits = text("alg").is_none_or(|alg| Algorithm::named(alg) == Some(own));
+        (signs && fits).then_some(Self {
+            id: text("kid")?.to_owned(),
+            material,
+        })
+    }
+}
+
+impl Material {
+    fn algorithm(&self) -> Algorithm {
+        match self {
+            Self::Rsa { .. } => Algorithm::Rs256,
+            Self::P256(_) => Algorithm::Es256,
+            Self::Ed25519(_) => Algorithm::EdDsa,
+        }
+    }
+
+    fn verify(&self, parts: &Parts<'_>) -> Result<(), TokenError> {
+        let (text, signature) = (parts.signed, &parts.signature);
+        let verified = match self {
+            Self::Rsa { n, e } => {
+                RsaPublicKeyComponents { n, e }.verify(&RSA_PKCS1_2048_8192_SHA256, text, signature)
+            }
+            Self::P256(point) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(text, signature)
+            }
+            Self::Ed25519(key) => UnparsedPublicKey::new(&ED25519, key).verify(text, signature),
+        };
+        verified.map_err(|_| TokenError::Signature)
+    }
+}

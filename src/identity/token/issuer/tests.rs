@@ -1,0 +1,332 @@
+//! An identity provider of the tests' own: its tokens that are taken, and all that
+//! are not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
+use ring::rsa::PublicKeyComponents;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
+    RsaKeyPair,
+};
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde_json::{Value, json};
+
+use crate::config::{self, Algorithm};
+use crate::identity::Kind;
+use crate::identity::token::tests::{Home, claims as own_claims, now};
+use crate::identity::token::{TokenError, Tokens};
+
+/// One key of each kind, made once.
+struct Keys {
+    rsa: RsaKeyPair,
+    p256: EcdsaKeyPair,
+    ed25519: Ed25519KeyPair,
+}
+
+fn keys() -> &'static Keys {
+    static KEYS: OnceLock<Keys> = OnceLock::new();
+    KEYS.get_or_init(|| {
+        let random = SystemRandom::new();
+        let algorithm = &ECDSA_P256_SHA256_FIXED_SIGNING;
+        let p256 = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+        let ed25519 = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
+        Keys {
+            rsa: rsa(2048),
+            p256: EcdsaKeyPair::from_pkcs8(algorithm, p256.as_ref(), &random).unwrap(),
+            ed25519: Ed25519KeyPair::from_pkcs8(ed25519.as_ref()).unwrap(),
+        }
+    })
+}
+
+fn rsa(bits: u16) -> RsaKeyPair {
+    let made = Command::new("openssl")
+        .args(["genpkey", "-algorithm", "RSA", "-pkeyopt"])
+        .arg(format!("rsa_keygen_bits:{bits}"))
+        .output()
+        .unwrap();
+    let der = PrivatePkcs8KeyDer::from_pem_slice(&made.stdout).unwrap();
+    RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap()
+}
+
+fn encoded(bytes: impl AsRef<[u8]>) -> String {
+    URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn jwks() -> Value {
+    let keys = keys();
+    let rsa: PublicKeyComponents<Vec<u8>> = keys.rsa.public().into();
+    let point = keys.p256.public_key().as_ref();
+    // As some do, a zero before the modulus.
+    let n = [vec![0], rsa.n].concat();
+    json!({ "keys": [
+        { "kty": "RSA", "kid": "r", "use": "sig", "alg": "RS256", "n": encoded(n), "e": encoded(rsa.e) },
+        { "kty": "EC", "kid": "p", "crv": "P-256", "x": encoded(&point[1..33]), "y": encoded(&point[33..]) },
+        { "kty": "OKP", "kid": "e", "crv": "Ed25519", "x": encoded(keys.ed25519.public_key()) },
+        { "kty": "oct", "kid": "secret", "k": encoded("secret") },
+        { "kty": "OKP", "kid": "encrypts", "use": "enc", "crv": "Ed25519", "x": encoded(keys.ed25519.public_key()) },
+        { "kty": "OKP", "kid": "named otherwise", "alg": "RS256", "crv": "Ed25519", "x": encoded(keys.ed25519.public_key()) },
+        { "kty": "OKP", "crv": "Ed25519", "x": encoded(keys.ed25519.public_key()) },
+    ] })
+}
+
+/// A token with that header and those claims, signed by the kind of key that `by` says.
+fn signed(by: &str, header: &Value, claims: &Value) -> String {
+    let text = format!(
+        "{}.{}",
+        encoded(header.to_string()),
+        encoded(claims.to_string())
+    );
+    let (keys, random, bytes) = (keys(), SystemRandom::new(), text.as_bytes());
+    let signature = match by {
+        "r" => {
+            let mut signature = vec![0; keys.rsa.public().modulus_len()];
+            keys.rsa
+                .sign(&RSA_PKCS1_SHA256, &random, bytes, &mut signature)
+                .unwrap();
+            signature
+        }
+        "p" => keys.p256.sign(&random, bytes).unwrap().as_ref().to_vec(),
+        "e" => keys.ed25519.sign(bytes).as_ref().to_vec(),
+        // The public key's text as a shared secret, as libraries have been fooled by.
+        "hmac" => {
+            let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, jwks().to_string().as_bytes());
+            ring::hmac::sign(&key, bytes).as_ref().to_vec()
+        }
+        _ => Vec::new(),
+    };
+    format!("{text}.{}", encoded(signature))
+}
+
+fn header(kid: &str) -> Value {
+    let alg = match kid {
+        "r" => "RS256",
+        "p" => "ES256",
+        _ => "EdDSA",
+    };
+    json!({ "alg": alg, "kid": kid, "typ": "at+jwt", "x5t": "ignored" })
+}
+
+fn claims() -> Value {
+    let now = now().as_second();
+    json!({
+        "iss": "https://login.corp.example", "aud": ["other", "pgveil"], "sub": "8f1b",
+        "email": "jo@corp.example", "groups": ["data", "staff"],
+        "iat": now, "nbf": now, "exp": now + 600, "jti": "theirs", "azp": "ignored",
+    })
+}
+
+pub(crate) fn config(jwks: &Path) -> config::Issuer {
+    config::Issuer {
+        issuer: "https://login.corp.example".into(),
+        audience: "pgveil".into(),
+        jwks: jwks.to_owned(),
+        names: vec!["*@corp.example".into()],
+        name: "email".into(),
+        groups: Some("groups".into()),
+        kind: Kind::Human,
+        algorithms: vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa],
+        skew: Duration::from_secs(60),
+    }
+}
+
+/// A proxy's keys, and beside them the provider's.
+fn home() -> Home {
+    let mut home = Home::new(1);
+    let path = home.config.revoked.with_file_name("jwks.json");
+    std::fs::write(&path, jwks().to_string()).unwrap();
+    home.issuers = BTreeMap::from([("corp".to_owned(), config(&path))]);
+    home
+}
+
+/// A home, and a good token of the provider's for `jo@corp.example`.
+pub(crate) fn home_and_token() -> (Home, String) {
+    (home(), signed("e", &header("e"), &claims()))
+}
+
+#[test]
+fn each_algorithm_is_verified_by_its_own_key() {
+    let tokens = home().tokens();
+    for kid in ["r", "p", "e"] {
+        let token = signed(kid, &header(kid), &claims());
+        let verified = tokens.verify(&token, now()).unwrap();
+        assert_eq!(&*verified.actor.0, "jo@corp.example");
+        assert_eq!(verified.actor.1, Kind::Human);
+        let groups: Vec<_> = verified.token.groups.iter().map(|one| &**one).collect();
+        assert_eq!(groups, ["data", "staff"]);
+        assert_eq!(verified.token.issuer.as_deref(), Some("corp"));
+        assert_eq!(&*verified.token.id, "theirs");
+        for other in ["r", "p", "e", "hmac", ""] {
+            if other != kid {
+                let token = signed(other, &header(kid), &claims());
+                assert_eq!(
+                    tokens.verify(&token, now()).unwrap_err(),
+                    TokenError::Signature
+                );
+            }
+        }
+    }
+    // Beside them, our own.
+    let home = home();
+    let own = home.key(0).mint(&own_claims("trainer"));
+    assert!(
+        home.tokens()
+            .verify(&own, now())
+            .unwrap()
+            .token
+            .issuer
+            .is_none()
+    );
+}
+
+#[test]
+fn headers_that_would_choose_another_way() {
+    let home = home();
+    let check = |by: &str, header: Value, why: TokenError| {
+        let error = home.tokens().verify(&signed(by, &header, &claims()), now());
+        assert_eq!(error.unwrap_err(), why, "{header}");
+    };
+    let with = |kid: &str, name: &str, value: Value| {
+        let mut header = header(kid);
+        header[name] = value;
+        header
+    };
+    for alg in [
+        "none", "None", "", "HS256", "RS384", "PS256", "ES384", "rs256",
+    ] {
+        check("hmac", with("r", "alg", json!(alg)), TokenError::Algorithm);
+        check("", with("r", "alg", json!(alg)), TokenError::Algorithm);
+    }
+    // An algorithm that is allowed, but not this key's.
+    check("e", with("r", "alg", json!("EdDSA")), TokenError::Algorithm);
+    check("p", with("e", "alg", json!("ES256")), TokenError::Algorithm);
+    for kid in ["", "x", "secret", "encrypts", "named otherwise"] {
+        check("e", with("e", "kid", json!(kid)), TokenError::Key);
+    }
+    let lacks = TokenError::Malformed("its header lacks what is read of it");
+    check("e", with("e", "kid", json!(null)), lacks.clone());
+    check("e", with("e", "alg", json!(["EdDSA"])), lacks);
+    let critical = TokenError::Malformed("its header has critical extensions");
+    check("e", with("e", "crit", json!(["b64"])), critical.clone());
+    check("e", with("e", "crit", json!([])), critical);
+
+    // One that the configuration does not allow.
+    let mut narrow = self::home();
+    let issuer = narrow.issuers.get_mut("corp").unwrap();
+    issuer.algorithms = vec![Algorithm::Es256];
+    let token = signed("e", &header("e"), &claims());
+    assert_eq!(
+        narrow.tokens().verify(&token, now()).unwrap_err(),
+        TokenError::Algorithm
+    );
+    let token = signed("p", &header("p"), &claims());
+    assert!(narrow.tokens().verify(&token, now()).is_ok());
+}
+
+#[test]
+fn claims_that_are_none_or_somebody_else_s() {
+    let home = home();
+    let tokens = home.tokens();
+    let verify = |name: &str, value: Value| {
+        let mut claims = claims();
+        claims[name] = value;
+        tokens.verify(&signed("e", &header("e"), &claims), now())
+    };
+    let at = now().as_second();
+    let moment = |second| jiff::Timestamp::from_second(second).unwrap();
+    // Of somebody else, it is not even theirs to verify.
+    assert_eq!(
+        verify("iss", json!("https://login.other.example")).unwrap_err(),
+        TokenError::Malformed("its header is not one of ours")
+    );
+    for (name, value, why) in [
+        ("aud", json!("other"), TokenError::Audience),
+        ("aud", json!([]), TokenError::Audience),
+        ("aud", json!(["other", 1]), TokenError::Claims),
+        ("aud", json!(null), TokenError::Claims),
+        ("email", json!("jo@other.example"), TokenError::Subject),
+        ("email", json!("@corp.example"), TokenError::Subject),
+        ("email", json!("jo@corp.example.other"), TokenError::Subject),
+        ("email", json!("trainer"), TokenError::Subject),
+        ("email", json!(""), TokenError::Claims),
+        ("email", json!("a\nb@corp.example"), TokenError::Claims),
+        ("email", json!(["jo@corp.example"]), TokenError::Claims),
+        ("groups", json!({ "data": true }), TokenError::Claims),
+        ("groups", json!(["data", 7]), TokenError::Claims),
+        ("exp", json!("never"), TokenError::Claims),
+        ("exp", json!(-1e300), TokenError::Claims),
+        ("exp", json!(at - 60), TokenError::Expired(moment(at))),
+        ("nbf", json!(at + 61), TokenError::Early(moment(at + 61))),
+        ("iat", json!(at + 61), TokenError::Early(moment(at + 61))),
+        ("jti", json!(4), TokenError::Claims),
+        ("act", json!({ "sub": "bot" }), TokenError::Delegation),
+    ] {
+        assert_eq!(
+            verify(name, value.clone()).unwrap_err(),
+            why,
+            "{name} {value}"
+        );
+    }
+    for name in ["iss", "aud", "exp", "email"] {
+        let mut claims = claims();
+        claims.as_object_mut().unwrap().remove(name);
+        let token = signed("e", &header("e"), &claims);
+        assert!(tokens.verify(&token, now()).is_err(), "{name}");
+    }
+    // Clocks differ, times have fractions, one audience is no list, no group is none.
+    for (name, value) in [
+        ("exp", json!(at - 59)),
+        ("exp", json!(at as f64 + 600.5)),
+        ("nbf", json!(at + 60)),
+        ("aud", json!("pgveil")),
+        ("groups", json!("data")),
+        ("groups", json!([])),
+    ] {
+        assert!(verify(name, value.clone()).is_ok(), "{name} {value}");
+    }
+    let mut nameless = claims();
+    nameless.as_object_mut().unwrap().remove("jti");
+    let one = signed("e", &header("e"), &nameless);
+    let id = tokens.verify(&one, now()).unwrap().token.id;
+    nameless["azp"] = json!("another");
+    let other = signed("e", &header("e"), &nameless);
+    assert_ne!(tokens.verify(&other, now()).unwrap().token.id, id);
+}
+
+#[test]
+fn key_sets_that_are_none_do_not_load() {
+    let home = home();
+    let path = home.issuers["corp"].jwks.clone();
+    let refused = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let error = Tokens::load(&home.config, &home.issuers, None).unwrap_err();
+        assert!(error.to_string().contains("jwks.json"), "{error}");
+    };
+    for text in [
+        "",
+        "[]",
+        "{}",
+        "{\"keys\":{}}",
+        "{\"keys\":[]}",
+        "{\"keys\":[1,{\"kty\":\"oct\"}]}",
+    ] {
+        refused(text);
+    }
+    // A key of RSA that is too short verifies nothing.
+    let short = rsa(1024 * 2);
+    let public: PublicKeyComponents<Vec<u8>> = short.public().into();
+    let set = json!({ "keys": [{ "kty": "RSA", "kid": "r", "n": encoded(&public.n[..100]), "e": encoded(public.e) }] });
+    std::fs::write(&path, set.to_string()).unwrap();
+    let token = signed("r", &header("r"), &claims());
+    assert_eq!(
+        home.tokens().verify(&token, now()).unwrap_err(),
+        TokenError::Signature
+    );
+}
