@@ -20,9 +20,9 @@ mod support;
 mod tee;
 
 /// Of the statements that touch nothing governed, in percent.
-const SERVED: f64 = 98.0;
+const SERVED: f64 = 97.5;
 /// Of those but COPY with files of the server, which the proxy refuses by design.
-const BUT_FILES: f64 = 98.5;
+const BUT_FILES: f64 = 97.8;
 
 #[test]
 #[ignore = "takes a quarter of an hour and fetches the suite: sh tests/served/run.sh"]
