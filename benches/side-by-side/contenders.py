@@ -48,7 +48,7 @@ datasets:
   shop:
     upstream: { host: 127.0.0.1, port: UPSTREAM_PORT, dbname: shop, user: USER, password: { file: upstream-password }, tls: { mode: disable } }
     mask_key: { file: mask-key }
-audit: { file: records.jsonl }
+audit: { file: records.jsonl, durability: DURABILITY }
 log: { level: warn }
 """
 PGBOUNCER = """\
@@ -111,7 +111,8 @@ def started(command, stdout=None, user=None):
 
 
 def all_of(stack, pgveil, upstream):
-    """Direct, PgBouncer where this machine has one, and pgveil."""
+    """Direct, PgBouncer where this machine has one, and pgveil, whose records are on the
+    disk before a statement is sent, or given to the system."""
     folder = pathlib.Path(stack.enter_context(tempdir()))
     found = [Contender("direct", upstream)]
     bouncer = shutil.which("pgbouncer", path=os.environ.get("PATH", "") + ":/usr/sbin")
@@ -119,11 +120,13 @@ def all_of(stack, pgveil, upstream):
         found.append(pgbouncer(stack, bouncer, folder / "pgbouncer", upstream))
     else:
         print("PgBouncer was not found: not compared with", file=sys.stderr)
-    found.append(proxy(stack, pgveil, folder / "pgveil", upstream))
+    # Of its own default, records that survive the machine, and of what survives itself.
+    for durability in ("fsync", "flush"):
+        found.append(proxy(stack, pgveil, folder / durability, upstream, durability))
     return found
 
 
-def proxy(stack, binary, folder, upstream):
+def proxy(stack, binary, folder, upstream, durability):
     parts, port = urllib.parse.urlsplit(upstream), free_port()
     verifier = subprocess.run([binary, "identity", "verifier"], input="bench\n", text=True,
                               capture_output=True, check=True).stdout.strip()
@@ -134,10 +137,10 @@ def proxy(stack, binary, folder, upstream):
     (folder / "mask-key").write_text("side-by-side-mask-key")
     (folder / "pgveil.yaml").write_text(
         CONFIG.replace("UPSTREAM_PORT", str(parts.port)).replace("PORT", str(port))
-        .replace("USER", parts.username))
+        .replace("USER", parts.username).replace("DURABILITY", durability))
     process = stack.enter_context(started([binary, "serve", "--config", folder / "pgveil.yaml"]))
     wait_for("pgveil", port, process)
-    return Contender("pgveil", f"postgresql://bench:bench@127.0.0.1:{port}/shop", process.pid)
+    return Contender(f"pgv. {durability}", f"postgresql://bench:bench@127.0.0.1:{port}/shop", process.pid)
 
 
 def pgbouncer(stack, binary, folder, upstream):
