@@ -59,6 +59,8 @@ pub(super) struct Requests<'a, R, W> {
     pub(super) intents: Vec<Event>,
     /// What was last written ended within a group: its Sync is to come.
     pub(super) amid: bool,
+    /// A message goes out as it arrives, and has not all arrived.
+    pub(super) streaming: bool,
 }
 
 impl<R, W> Requests<'_, R, W>

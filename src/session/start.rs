@@ -226,37 +226,36 @@ impl Opened {
             waited: None,
             intents: Vec::new(),
             amid: false,
+            streaming: false,
         };
-        let mut unsaid = false;
         let mut stage = caller.stage.clone();
-        let end = {
+        let (end, unsaid) = {
             let mut answers = std::pin::pin!(session.answers(from_upstream, &mut to_client));
-            tokio::select! {
-                end = &mut answers => end,
-                end = requests.run() => match end {
-                    // Upstream finishes what it was sent, and closes.
-                    End::Terminated => {
-                        answers.await;
-                        End::Terminated
-                    }
-                    // It may have said why before it went.
-                    End::Upstream(error) => match tokio::time::timeout(LAST, &mut answers).await {
-                        Ok(end) => end,
-                        Err(_) => End::Upstream(error),
+            let both = async {
+                tokio::select! {
+                    end = &mut answers => (end, false),
+                    end = requests.run() => match end {
+                        // Upstream finishes what it was sent, and closes.
+                        End::Terminated => {
+                            answers.await;
+                            (End::Terminated, false)
+                        }
+                        // It may have said why before it went.
+                        End::Upstream(error) => {
+                            match tokio::time::timeout(LAST, &mut answers).await {
+                                Ok(end) => (end, false),
+                                Err(_) => (End::Upstream(error), false),
+                            }
+                        }
+                        end => (end, true),
                     },
-                    end => {
-                        unsaid = true;
-                        end
-                    }
-                },
-                told = revoked(session, &caller.principal) => {
-                    unsaid = true;
-                    End::Told(told)
                 }
-                () = Stage::Ending.reached(&mut stage) => {
-                    unsaid = true;
-                    End::Told(shutting_down())
-                }
+            };
+            // As long as upstream answers, whoever has said that it leaves included.
+            tokio::select! {
+                ended = both => ended,
+                told = revoked(session, &caller.principal) => (End::Told(told), true),
+                () = Stage::Ending.reached(&mut stage) => (End::Told(shutting_down()), true),
             }
         };
         let words = async {

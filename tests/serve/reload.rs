@@ -35,6 +35,10 @@ fn who_is_removed_is_gone_within_seconds() {
     assert!(email(&mut idle).contains("o***@example.com"));
     within.run("BEGIN", By::Simple);
     busy.ask("SELECT 'cut off' FROM pg_sleep(60)", By::Simple);
+    // Who has said that it leaves is not gone while upstream answers.
+    let mut leaving = proxy.client("analyst");
+    leaving.ask("SELECT 'cut off too' FROM pg_sleep(60)", By::Simple);
+    leaving.send(b"X\0\0\0\x04");
     let service = "a-service-whose-name-is-as-long-as-a-name-of-postgres-may-be-03";
     let mut other = proxy.client(service);
 
@@ -50,7 +54,8 @@ fn who_is_removed_is_gone_within_seconds() {
         );
     }
     assert!(began.elapsed() < Duration::from_secs(10));
-    let ends = proxy.events_soon("disconnect", 3);
+    let ends = proxy.events_soon("disconnect", 4);
+    assert!(began.elapsed() < Duration::from_secs(12));
     for end in &ends {
         assert_eq!(end["principal"]["name"], "analyst");
         let reason = end["reason"].as_str().unwrap();

@@ -32,7 +32,8 @@ where
 
     /// Nothing of what was gathered is sent. Where it is one message, or messages up
     /// to one Sync, and nothing else is under way, they are refused as such; who has
-    /// sent more ahead could not tell which of it was.
+    /// sent more ahead could not tell which of it was. And where what was gathered ends
+    /// within a message, the rest of that must not follow.
     async fn take_back(&mut self, told: Told) -> Result<(), End> {
         self.out.clear();
         let (unsent, quiet) = {
@@ -41,7 +42,7 @@ where
             pipeline.unsynced = self.amid;
             (
                 unsent,
-                !self.amid && !pipeline.skipping && !pipeline.copying_in,
+                !self.amid && !self.streaming && !pipeline.skipping && !pipeline.copying_in,
             )
         };
         let shape = Shape::of(&unsent);

@@ -97,6 +97,7 @@ where
         while left > 0 {
             left -= self.part(left, |_| Ok(())).await?;
         }
+        self.streaming = false;
         Ok(())
     }
 
@@ -112,10 +113,12 @@ where
         while left > 0 {
             left -= self.part(left, |part| fields.feed(part)).await?;
         }
+        self.streaming = false;
         fields.end().map_err(malformed_bind)
     }
 
     fn head(&mut self, tag: u8, head: &[u8], len: usize) {
+        self.streaming = true;
         let whole = u32::try_from(head.len() + len + 4).unwrap_or(u32::MAX);
         self.out.push(tag);
         self.out.extend_from_slice(&whole.to_be_bytes());

@@ -180,6 +180,46 @@ async fn what_cannot_be_put_on_record_is_refused_and_not_run() {
     );
 }
 
+/// What goes out as it arrives has lost its header where what was gathered is not sent:
+/// the rest of it would be read as messages of its own.
+#[tokio::test]
+async fn the_rest_of_a_message_is_not_sent_without_its_beginning() {
+    let smuggled = |id: u32| q(&format!("INSERT INTO sink VALUES ({id})"));
+    let begun = |tag: u8, body: &[u8], rest: usize| {
+        let len = (4 + body.len() + rest) as u32;
+        [&[tag], &len.to_be_bytes()[..], body].concat()
+    };
+    let (one, other) = (smuggled(711), smuggled(712));
+    for (ahead, rest, answer) in [
+        (
+            [q("SELECT 1"), begun(b'd', b"abc", one.len())].concat(),
+            one,
+            "FATAL:58030 end",
+        ),
+        // What was gathered is written before the Bind is waited for, and it is skipped.
+        (
+            [pbe("SELECT 1"), begun(b'B', b"\0\0\0\0", other.len())].concat(),
+            [other, s()].concat(),
+            "ERROR:58030 Z:I",
+        ),
+    ] {
+        let pipe = Pipe::new();
+        let reader = pipe.reader();
+        let proxy = Proxy::with(pipe.path.to_str()).await;
+        let mut raw = proxy.raw().await;
+        assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
+        drop(reader);
+        raw.send(&[ahead]).await;
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        raw.send(&[rest]).await;
+        assert_eq!(raw.answer().await, answer);
+    }
+    assert_eq!(
+        truly("SELECT count(*) FROM sink WHERE id IN (711, 712)").await,
+        "0"
+    );
+}
+
 #[tokio::test]
 async fn a_refusal_of_the_log_s_fails_an_open_transaction() {
     let pipe = Pipe::new();
