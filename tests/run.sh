@@ -1,7 +1,7 @@
 #!/bin/sh
 # Everything that must hold, from nothing: installs what is missing, checks, tests.
 #
-#   sh tests/run.sh           all of it; some ten minutes on two cores from nothing
+#   sh tests/run.sh           all of it; some quarter of an hour on two cores from nothing
 #   sh tests/run.sh --quick   format, lints and tests; no second Postgres, drivers, licences
 #
 # Longer, by hand:
@@ -36,8 +36,9 @@ else
 fi
 PATH="$PATH:$HOME/.cargo/bin:$PWD/target/tools/bin"
 target="${CARGO_TARGET_DIR:-target}"
-# Debug information is half of the time and most of the space of a test build.
-export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-line-tables-only}"
+# Debug information is half of the time and most of the space of a test build; a panic
+# says where it was without.
+export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-none}"
 
 copy=""
 installing=""
@@ -91,7 +92,7 @@ if [ "$pg18" ]; then
         --test rewrite --test leak --test image --test wire
 fi
 
-step "fuzz targets, 45 seconds"
+step "fuzz targets, 20 seconds"
 sh tests/fuzz/run.sh
 
 step documentation

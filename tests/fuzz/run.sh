@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds the fuzz targets and runs them all at once, each on a core's share.
 #
-#   sh tests/fuzz/run.sh                     45 seconds, as tests/run.sh does
+#   sh tests/fuzz/run.sh                     20 seconds, as tests/run.sh does
 #   sh tests/fuzz/run.sh 3600                an hour, optimized
 #   sh tests/fuzz/run.sh 3600 plan           one target
 #   TARGET INPUT…                            an input again (the last line of a
@@ -16,7 +16,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
-seconds="${1:-45}"
+seconds="${1:-20}"
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- frames startup plan
 target="${CARGO_TARGET_DIR:-target}"
