@@ -88,17 +88,7 @@ fn what_upstream_executed_is_on_record_however_the_proxy_ends() {
     }
     let files = files(&proxy.home());
     assert!(files.len() > 1, "{files:?}");
-    let records: Vec<Value> = files
-        .iter()
-        .flat_map(|file| {
-            fs::read_to_string(file)
-                .unwrap()
-                .lines()
-                .map(str::to_owned)
-                .collect::<Vec<_>>()
-        })
-        .map(|line| serde_json::from_str(&line).unwrap())
-        .collect();
+    let records = recorded(&files);
     let mut ends: HashMap<&str, &str> = HashMap::new();
     let mut intents = Vec::new();
     for record in &records {
@@ -140,10 +130,23 @@ fn what_upstream_executed_is_on_record_however_the_proxy_ends() {
     let verified = audit(&proxy.home(), &["verify"]);
     assert!(verified.status.success(), "{verified:?}");
     let said = String::from_utf8(verified.stdout).unwrap();
-    let whole = format!(
-        ": ok, {} records signed by pgveil/audit/",
-        records.len() + 1
+    // What came since: its end, and the beginning of a file where the last one was full.
+    let files = self::files(&proxy.home());
+    let all = recorded(&files);
+    let since: Vec<_> = all
+        .iter()
+        .skip(records.len())
+        .map(|it| it["event"].as_str())
+        .collect();
+    assert!(
+        [
+            &[Some("log_closed")][..],
+            &[Some("log_rotated"), Some("log_closed")]
+        ]
+        .contains(&&since[..]),
+        "{since:?}"
     );
+    let whole = format!(": ok, {} records signed by pgveil/audit/", all.len());
     assert!(said.contains(&whole), "{said}");
     assert!(said.contains(" 0 more not yet"), "{said}");
     let found = audit(&proxy.home(), &["query", "--all", "--format", "json"]);
@@ -201,6 +204,14 @@ fn files(home: &Path) -> Vec<PathBuf> {
     files.sort();
     files.push(home.join("records.jsonl"));
     files
+}
+
+fn recorded(files: &[PathBuf]) -> Vec<Value> {
+    let texts = files.iter().map(|file| fs::read_to_string(file).unwrap());
+    texts
+        .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+        .map(|line| serde_json::from_str(&line).unwrap())
+        .collect()
 }
 
 fn audit(home: &Path, arguments: &[&str]) -> std::process::Output {

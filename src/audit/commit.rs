@@ -78,6 +78,8 @@ fn run(room: &Room, writer: &Mutex<Writer>) {
             (std::mem::take(&mut waiting.all), waiting.ended)
         };
         // All of them had written before they came.
+        let syncing = lock().syncing();
+        let alone = syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let unsynced = lock().unsynced();
         let synced = match unsynced {
             Some((file, upto)) => {
@@ -86,6 +88,7 @@ fn run(room: &Room, writer: &Mutex<Writer>) {
             }
             None => lock().all_synced(),
         };
+        drop(alone);
         for done in served {
             // Nobody may be waiting any more.
             let _ = done.send(synced.clone());

@@ -4,14 +4,17 @@
 //! only after the write, and who intends only once it is as durable as configured;
 //! once a write has failed, [`Log::ready`] refuses until one succeeds again.
 //!
-//! Who appends to a file writes by itself, where nobody else does: handing it to
-//! another thread and back takes several times as long as the write. The thread is
-//! for what may take long: whatever is not a file, a file whose last write was not
-//! quick, and those who find the writer taken. So a disk that stops answering stops
-//! one of the runtime's threads, never all of them.
+//! Under `flush`, who appends to a file writes by itself, where nobody else does:
+//! handing it to another thread and back takes several times as long as the write. The
+//! thread is for what may take long: whatever is not a file, a file whose last writes
+//! were not all quick, those who find the writer taken, and everything under `fsync`: a
+//! file system that commits its journal lets no write pass meanwhile, and a runtime's
+//! thread serves many sessions. So under `fsync` a disk that stops answering stops none
+//! of the runtime's threads, under `flush` one at most, with the sessions that wait for
+//! it there.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{mpsc, oneshot};
@@ -22,7 +25,7 @@ use super::open::Opened;
 use super::record::What;
 use super::seal::{self, Sealer, Sealing};
 use super::segments::Places;
-use super::writer::{Lines, Writer};
+use super::writer::{Lines, STEADY, Writer};
 pub use crate::config::Durability;
 
 /// Appends that may wait for the writer before further ones wait themselves.
@@ -50,8 +53,10 @@ struct Parts {
 pub(super) struct State {
     /// The last write failed.
     pub(super) failed: AtomicBool,
-    /// A write may take long.
-    pub(super) slow: AtomicBool,
+    /// A write may take long, until so many in a row have not.
+    pub(super) slow: AtomicU32,
+    /// Nothing more is to come: no other file begins.
+    pub(super) closing: AtomicBool,
 }
 
 /// The log cannot be written.
@@ -106,7 +111,9 @@ impl Log {
         let before = closed.last().map(|segment| segment.path.as_path());
         let opened = Opened::open(path, before).map_err(fault)?;
         let state = Arc::new(State::default());
-        state.slow.store(!opened.regular, Ordering::Release);
+        if !opened.regular {
+            state.slow.store(STEADY, Ordering::Release);
+        }
         let sealer = match sealing {
             Some(sealing) if opened.regular => {
                 Some(Sealer::new(Places::of(path), sealing, &opened).map_err(fault)?)
@@ -207,12 +214,17 @@ impl Log {
     /// # Errors
     /// Where it could not be.
     pub async fn close(&self) -> Result<(), LogError> {
+        self.0.state.closing.store(true, Ordering::Release);
         // Through the queue, behind what is in it.
         let closed = Lines::of(&[Event::now(None, What::LogClosed)])?;
         self.send(closed, true).await?;
         self.seal().await?;
         let writer = self.0.writer.clone();
-        let synced = tokio::task::spawn_blocking(move || lock(&writer).sync());
+        let synced = tokio::task::spawn_blocking(move || {
+            let syncing = lock(&writer).syncing();
+            let _alone = syncing.lock().unwrap_or_else(PoisonError::into_inner);
+            lock(&writer).sync()
+        });
         synced.await.map_err(|_| gone())?
     }
 
@@ -266,8 +278,11 @@ impl Log {
 
     /// Writes on this thread, where that can be expected to be quick.
     fn write_here(&self, lines: &Lines) -> Option<Result<(), LogError>> {
-        let State { failed, slow } = &*self.0.state;
-        if failed.load(Ordering::Acquire) || slow.load(Ordering::Acquire) {
+        let State { failed, slow, .. } = &*self.0.state;
+        if self.0.durability != Durability::Flush {
+            return None;
+        }
+        if failed.load(Ordering::Acquire) || slow.load(Ordering::Acquire) > 0 {
             return None;
         }
         let mut writer = self.0.writer.try_lock().ok()?;
@@ -407,12 +422,22 @@ mod tests {
         let taken = log.0.writer.lock().unwrap();
         assert!(!once(&log));
         drop(taken);
-        // After a write that was not quick, until one is.
-        log.0.state.slow.store(true, Ordering::Release);
+        // After a write that was not quick, until many in a row are.
+        log.0.state.slow.store(2, Ordering::Release);
+        assert!(!once(&log));
+        let mut before = 0;
+        while !once(&log) {
+            log.append(&event(1)).await.unwrap();
+            before += 1;
+        }
+        assert!(before >= 2, "{before}");
+        assert_eq!(records(&path).len(), 3 + before);
+        // Where the disk is waited for, never.
+        let path = directory.path().join("durable.jsonl");
+        let log = Log::open(&path, Durability::Fsync).unwrap();
         assert!(!once(&log));
         log.append(&event(1)).await.unwrap();
-        assert!(once(&log));
-        assert_eq!(records(&path).len(), 4);
+        assert_eq!(records(&path).len(), 2);
         // What is no file can always take long.
         let log = Log::open(Path::new("/dev/null"), Durability::Flush).unwrap();
         log.append(&event(1)).await.unwrap();

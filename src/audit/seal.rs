@@ -6,6 +6,7 @@
 //! records that are on disk; a log that is not what its checkpoint says is not
 //! appended to.
 
+use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -26,11 +27,19 @@ use super::tree::store::{self, Store};
 use super::tree::{Hash, Tile, Tree};
 use super::writer::{Lines, Writer};
 
+/// Copies of checkpoints that are kept while there is no place for them; of more, the
+/// latest, which tell of what the others told of.
+const COPIES: usize = 10_000;
+/// Bytes that wait for the disk, and a checkpoint is made before its time.
+const WAITING: usize = 8 << 20;
+
 /// How a log is sealed.
 #[derive(Debug)]
 pub struct Sealing {
     /// Who signs
     pub signer: Signer,
+    /// The key has just been made: what the log holds, nobody can have signed
+    pub first: bool,
     /// How often, while there are records
     pub every: Duration,
     /// How long nothing may happen without a record that says so
@@ -61,6 +70,10 @@ pub(super) struct Sealer {
     waiting: Vec<Hash>,
     /// Full tiles that are to be written.
     full: Vec<Tile>,
+    /// Tiles that are not full, as they are on disk.
+    partial: Vec<Tile>,
+    /// Checkpoints on their way elsewhere.
+    copies: VecDeque<String>,
     /// How many the last checkpoint tells of, if there is one.
     signed: Option<u64>,
     sealed: Instant,
@@ -76,6 +89,8 @@ impl Sealer {
             tree: Tree::default(),
             waiting: Vec::new(),
             full: Vec::new(),
+            partial: Vec::new(),
+            copies: VecDeque::new(),
             signed: None,
             sealed: Instant::now(),
             heard: Instant::now(),
@@ -85,6 +100,11 @@ impl Sealer {
             first,
         };
         sealer.resume(&opened.entries)?;
+        if sealer.signed.is_none() {
+            // Before there is a record: a log without a checkpoint is one that lost it.
+            opened.file.sync_all()?;
+            sealer.sign()?;
+        }
         Ok(sealer)
     }
 
@@ -95,6 +115,9 @@ impl Sealer {
 
     fn resume(&mut self, live: &[Hash]) -> io::Result<()> {
         let size = match self.store.checkpoint()? {
+            None if !live.is_empty() && !self.sealing.first => {
+                return Err(unlike("it holds records, and its checkpoint is missing"));
+            }
             None => 0,
             Some(note) => {
                 let verifier = self.sealing.signer.verifier();
@@ -147,6 +170,7 @@ impl Sealer {
                 Ok(Asked { rotate: true, .. }) => self.rotate(writer),
                 _ => self.seal(writer),
             };
+            self.hand_out();
             match asked {
                 // Who asked may have gone.
                 Ok(asked) => drop(asked.answer.send(done.map_err(fault))),
@@ -156,9 +180,9 @@ impl Sealer {
     }
 
     fn tick(&mut self, writer: &Mutex<Writer>) {
-        let (pending, len) = {
+        let (pending, len, waits) = {
             let writer = lock(writer);
-            (writer.entries(), writer.len())
+            (writer.entries(), writer.len(), writer.waits_for_disk())
         };
         if pending > 0 {
             self.heard = Instant::now();
@@ -172,8 +196,10 @@ impl Sealer {
         let done = match () {
             () if len >= self.sealing.segment => self.rotate(writer),
             () if unsealed && self.sealed.elapsed() >= self.sealing.every => self.seal(writer),
+            () if waits >= WAITING => self.seal(writer),
             () => Ok(()),
         };
+        self.hand_out();
         if let Err(error) = done {
             tracing::error!(%error, "no checkpoint of the audit log; tried again");
         }
@@ -181,8 +207,11 @@ impl Sealer {
 
     /// Brings what was written to disk, into the tree, and under a checkpoint.
     fn seal(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
+        let syncing = lock(writer).syncing();
+        let alone = syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let (file, upto) = {
             let mut writer = lock(writer);
+            writer.put_again()?;
             self.waiting.extend(writer.take_entries());
             writer.reached()
         };
@@ -190,6 +219,7 @@ impl Sealer {
         lock(writer)
             .synced(upto, synced)
             .map_err(io::Error::other)?;
+        drop(alone);
         self.sign()
     }
 
@@ -202,9 +232,8 @@ impl Sealer {
         }
         self.full.extend(self.tree.take_full());
         let partial = self.tree.partial();
-        for tile in self.full.iter().chain(&partial) {
-            self.store.put(tile)?;
-        }
+        let new = partial.iter().filter(|tile| !self.partial.contains(tile));
+        self.store.put(self.full.iter().chain(new))?;
         let note = self
             .sealing
             .signer
@@ -212,18 +241,44 @@ impl Sealer {
         self.store.put_checkpoint(&note)?;
         self.store.sweep(&self.full);
         self.full.clear();
+        self.partial = partial;
         self.signed = Some(self.tree.size());
         self.sealed = Instant::now();
-        if let Some(copies) = &self.sealing.copies {
-            store::remember(copies, &note)?;
+        if self.sealing.copies.is_some() {
+            self.copies.push_back(note);
         }
         Ok(())
     }
 
-    /// Closes the file that is appended to and begins another. Nobody writes meanwhile.
+    /// Puts checkpoints where else they belong. Nobody waits for it, and what could not
+    /// be put is put the next time.
+    fn hand_out(&mut self) {
+        let Some(file) = &self.sealing.copies else {
+            return;
+        };
+        while let Some(note) = self.copies.front() {
+            if let Err(error) = store::remember(file, note) {
+                let waiting = self.copies.len();
+                tracing::error!(
+                    %error, file = %file.display(), waiting,
+                    "a checkpoint could not be put elsewhere; tried again"
+                );
+                break;
+            }
+            self.copies.pop_front();
+        }
+        let more = self.copies.len().saturating_sub(COPIES);
+        self.copies.drain(..more);
+    }
+
+    /// Closes the file that is appended to and begins another. Nobody writes meanwhile,
+    /// so all that was written before is sealed first: little is left to be.
     fn rotate(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
+        self.seal(writer)?;
+        let syncing = lock(writer).syncing();
+        let _alone = syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writer = lock(writer);
-        if !writer.is_well() {
+        if !writer.goes_on() {
             return Ok(());
         }
         writer.sync().map_err(io::Error::other)?;

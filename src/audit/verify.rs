@@ -17,6 +17,9 @@ use super::tree::note::{Checkpoint, NoteError, Verifier};
 use super::tree::store::Store;
 use super::tree::{Hash, Kind, Tile, Tree, WIDTH, entry, leaf};
 
+/// How often a log is read, at most.
+const TRIES: usize = 3;
+
 /// What a log that is whole comes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Whole {
@@ -143,12 +146,19 @@ pub fn verify(
     verifier: &Verifier,
     known: &[String],
 ) -> Result<Whole, VerifyError> {
-    // A proxy may be writing: what moved while it was read is read again.
-    let state = || (places.closed().ok(), places.tree().checkpoint().ok());
-    let mut before = state();
-    loop {
-        let verified = once(places, verifier, known);
-        let after = state();
+    again(|| places.closed().ok(), || once(places, verifier, known))
+}
+
+/// A proxy may be writing: where it closed a file while the files were read, they are
+/// read again. Not for ever: one that is broken stays so while it writes.
+fn again<S: PartialEq>(
+    files: impl Fn() -> S,
+    mut once: impl FnMut() -> Result<Whole, VerifyError>,
+) -> Result<Whole, VerifyError> {
+    let mut before = files();
+    for _ in 1..TRIES {
+        let verified = once();
+        let after = files();
         match verified {
             Err(VerifyError::Broken(_) | VerifyError::Read(..)) if before != after => {
                 before = after;
@@ -156,11 +166,16 @@ pub fn verify(
             verified => return verified,
         }
     }
+    once()
 }
 
 fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole, VerifyError> {
     let read = |error| VerifyError::Read(places.directory.clone(), error);
     let store = places.tree();
+    // What is written first is read last: the history before the latest checkpoint, and
+    // that before the records. So whatever a proxy adds meanwhile, none tells of more than
+    // the next.
+    let history = store.history().map_err(read)?;
     let latest = store
         .checkpoint()
         .map_err(read)?
@@ -172,7 +187,7 @@ fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole,
     };
     let latest = open("that is the latest", &latest)?;
     let mut own = vec![latest.clone()];
-    for (at, note) in (1..).zip(store.history().map_err(read)?) {
+    for (at, note) in (1..).zip(history) {
         own.push(open(&format!("{at} of the history"), &note)?);
     }
     let mut elsewhere = Vec::new();

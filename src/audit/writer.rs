@@ -7,8 +7,8 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Event;
@@ -22,6 +22,10 @@ use super::tree::{self, Hash};
 const BACKLOG: usize = 4 << 20;
 /// A write that takes longer is no longer made by who appends.
 const QUICK: Duration = Duration::from_millis(1);
+/// So many quick ones in a row, and writes are made by who appends again.
+pub(super) const STEADY: u32 = 256;
+/// Bytes that may wait for the disk: they are kept, to be written again if need be.
+const UNSYNCED: usize = 256 << 20;
 
 /// Whole lines, each a record.
 #[derive(Debug, Default)]
@@ -72,7 +76,11 @@ pub(super) struct Writer {
     len: u64,
     /// Bytes written since it was opened, and how many of them are on disk.
     written: u64,
-    /// What may not be on disk yet, where somebody waits for that.
+    /// Held by who syncs, from before it looks how far the file goes until it has said
+    /// what came of it: of a write that failed, one sync alone hears. Taken before the
+    /// writer's own lock.
+    syncing: Arc<Mutex<()>>,
+    /// What may not be on disk yet, where somebody relies on that.
     unsynced: Option<Vec<u8>>,
     /// Of that, the system may have dropped what it was given.
     dropped: bool,
@@ -97,7 +105,8 @@ impl Writer {
             state,
             len: opened.len,
             written: 0,
-            unsynced: (keeps && opened.regular).then(Vec::new),
+            syncing: Arc::default(),
+            unsynced: ((keeps || sealed) && opened.regular).then(Vec::new),
             dropped: false,
             backlog: Lines::default(),
             lost: 0,
@@ -110,7 +119,11 @@ impl Writer {
         let began = Instant::now();
         let written = self.write_all(batch);
         let quick = self.regular && began.elapsed() <= QUICK;
-        self.state.slow.store(!quick, Ordering::Release);
+        let slow = match quick {
+            true => self.state.slow.load(Ordering::Acquire).saturating_sub(1),
+            false => STEADY,
+        };
+        self.state.slow.store(slow, Ordering::Release);
         self.state.failed.store(written.is_err(), Ordering::Release);
         written
     }
@@ -159,6 +172,9 @@ impl Writer {
             return file.write_all(&lines.bytes);
         }
         self.put_again()?;
+        if self.waits_for_disk() > UNSYNCED {
+            return Err(io::Error::other("the disk does not take what it was given"));
+        }
         if self.torn {
             self.file.set_len(self.len)?;
             self.torn = false;
@@ -189,6 +205,16 @@ impl Writer {
             .unwrap_or_default()
     }
 
+    /// How many bytes wait for the disk, where that is known.
+    pub(super) fn waits_for_disk(&self) -> usize {
+        self.unsynced.as_ref().map_or(0, Vec::len)
+    }
+
+    /// What who syncs must hold.
+    pub(super) fn syncing(&self) -> Arc<Mutex<()>> {
+        self.syncing.clone()
+    }
+
     /// How long the file is.
     pub(super) fn len(&self) -> u64 {
         self.len
@@ -199,9 +225,13 @@ impl Writer {
         (self.file.clone(), self.written)
     }
 
-    /// Whether all that was to be written has been.
-    pub(super) fn is_well(&self) -> bool {
-        !self.dropped && !self.torn && !self.state.failed.load(Ordering::Acquire)
+    /// Whether all that was to be written has been, and more is to come.
+    pub(super) fn goes_on(&self) -> bool {
+        let State {
+            failed, closing, ..
+        } = &*self.state;
+        let ends = failed.load(Ordering::Acquire) || closing.load(Ordering::Acquire);
+        !self.dropped && !self.torn && !ends
     }
 
     /// Goes on in another file. All of this one is on disk.
@@ -212,7 +242,7 @@ impl Writer {
 
     /// After an fsync that failed, the system may take for written what it was given
     /// and has dropped: it is given it once more.
-    fn put_again(&mut self) -> io::Result<()> {
+    pub(super) fn put_again(&mut self) -> io::Result<()> {
         if let (true, Some(unsynced)) = (self.dropped, &mut self.unsynced) {
             let from = self.len.saturating_sub(unsynced.len() as u64);
             self.file.write_all_at(unsynced, from)?;
@@ -240,6 +270,8 @@ impl Writer {
     /// It is on disk up to there, or could not be brought there.
     pub(super) fn synced(&mut self, upto: u64, synced: io::Result<()>) -> Result<(), LogError> {
         match synced {
+            // Whoever heard of the failure, it is not forgotten until all is written again.
+            Ok(()) if self.dropped => self.all_synced(),
             Ok(()) => {
                 let after = usize::try_from(self.written - upto).unwrap_or(usize::MAX);
                 if let Some(unsynced) = &mut self.unsynced {
@@ -259,11 +291,13 @@ impl Writer {
 
     /// Brings everything to disk.
     pub(super) fn sync(&mut self) -> Result<(), LogError> {
-        let upto = self.written;
-        match self.regular {
-            true => self.synced(upto, self.file.sync_data()),
-            false => Ok(()),
+        if !self.regular {
+            return Ok(());
         }
+        let upto = self.written;
+        let again = self.put_again();
+        let synced = again.and_then(|()| self.file.sync_data());
+        self.synced(upto, synced)
     }
 }
 
@@ -310,6 +344,26 @@ mod tests {
         assert_eq!(lines.len(), 3, "{text}");
         assert_eq!((lines[0], lines[2]), ("1", "2"));
         assert!(lines[1].contains("log_resumed"));
+    }
+
+    #[test]
+    fn a_failed_fsync_is_not_forgotten_by_the_next() {
+        let file = tempfile::tempfile().unwrap();
+        let own = file.try_clone().unwrap();
+        // What is sealed is kept as well, however durable it is to be.
+        let mut writer = Writer::new(opened(own, true), false, true, Arc::default());
+        writer.write(&[&lines("1")]).unwrap();
+        let (_, upto) = writer.reached();
+        let lost = || io::Error::other("a disk that is going");
+        writer.synced(upto, Err(lost())).unwrap_err();
+        // The system tells of it once: the next sync succeeds, and says nothing of this.
+        writer.synced(upto, Ok(())).unwrap_err();
+        assert!(!writer.goes_on());
+        assert_eq!(writer.waits_for_disk(), 2);
+        file.set_len(0).unwrap();
+        writer.sync().unwrap();
+        writer.all_synced().unwrap();
+        assert_eq!((text(&file).as_str(), writer.waits_for_disk()), ("1\n", 0));
     }
 
     #[test]

@@ -84,7 +84,15 @@ fn verifier(given: Option<&str>, beside: &Path) -> Result<Verifier, Box<dyn Erro
     let text = match given {
         Some(key) if Verifier::read(key).is_ok() => key.to_owned(),
         Some(file) => read(Path::new(file))?,
-        None => read(beside)?,
+        None => {
+            let text = read(beside)?;
+            eprintln!(
+                "{}: the key was taken from beside the log; who changed the log may have \
+                 changed it (hint: --key takes one that was kept elsewhere)",
+                beside.display()
+            );
+            text
+        }
     };
     Ok(Verifier::read(&text)?)
 }

@@ -1,13 +1,14 @@
 //! Tiles and checkpoints as files, where C2SP tlog-tiles has them.
 //!
 //! Knows nothing about keys. Invariant: what a checkpoint tells of is on disk before
-//! the checkpoint is.
+//! the checkpoint is; a tile that the latest one needs is whole at every moment.
 //!
 //! Source: <https://c2sp.org/tlog-tiles>
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Hash, Kind, Tile, Tree, WIDTH, node};
@@ -49,18 +50,39 @@ impl Store {
         path
     }
 
-    /// Writes a tile, and has it on disk.
+    /// Writes tiles, and has them on disk. All are written before any is waited for, so
+    /// that the system can bring them there together.
     ///
     /// # Errors
-    /// Where it cannot be.
-    pub fn put(&self, tile: &Tile) -> io::Result<()> {
-        let path = self.path(tile.kind, tile.index, tile.width);
-        let Some(parent) = path.parent() else {
-            return Ok(());
-        };
-        folder(parent)?;
-        durable(&path, &tile.bytes)?;
-        File::open(parent)?.sync_all()
+    /// Where they cannot be.
+    pub fn put<'a>(&self, tiles: impl IntoIterator<Item = &'a Tile>) -> io::Result<()> {
+        let (mut paths, mut directories) = (Vec::new(), BTreeSet::new());
+        for tile in tiles {
+            let path = self.path(tile.kind, tile.index, tile.width);
+            let Some(parent) = path.parent() else {
+                continue;
+            };
+            folder(parent)?;
+            let above = parent.ancestors();
+            directories.extend(
+                above
+                    .take_while(|it| it.starts_with(&self.0))
+                    .map(Path::to_owned),
+            );
+            let mut new = path.clone().into_os_string();
+            new.push(".new");
+            create(Path::new(&new))?.write_all(&tile.bytes)?;
+            paths.push((PathBuf::from(new), path));
+        }
+        for (new, _) in &paths {
+            File::open(new)?.sync_all()?;
+        }
+        for (new, path) in &paths {
+            fs::rename(new, path)?;
+        }
+        directories
+            .iter()
+            .try_for_each(|directory| File::open(directory)?.sync_all())
     }
 
     /// Removes what tiles that are now full were before: not earlier, for who reads by
@@ -235,22 +257,66 @@ impl Store {
 pub fn remember(file: &Path, note: &str) -> io::Result<()> {
     let time = jiff::Timestamp::now();
     let line = serde_json::json!({ "checkpoint": note, "time": format!("{time:.3}") });
+    // Whoever wrote there last may have ended within a line.
+    let ends = match File::open(file).and_then(|file| Ok((file.metadata()?.len(), file))) {
+        Ok((0, _)) => true,
+        Ok((len, file)) => {
+            let mut last = [0];
+            file.read_exact_at(&mut last, len - 1).is_ok() && last == *b"\n"
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let first = if ends { "" } else { "\n" };
     let mut options = OpenOptions::new();
     let mut file = options.append(true).create(true).mode(0o600).open(file)?;
-    file.write_all(format!("{line}\n").as_bytes())?;
+    let before = file.metadata()?.len();
+    if let Err(error) = file.write_all(format!("{first}{line}\n").as_bytes()) {
+        // Half a line is none; where it stays, the next one does not begin in it.
+        let _ = file.set_len(before);
+        return Err(error);
+    }
     file.sync_data()
 }
 
 /// The checkpoints of such a file; or the one that it holds.
-pub fn notes(text: &str) -> Vec<String> {
+fn notes(text: &str) -> Vec<String> {
     if !text.starts_with('{') {
         return vec![text.to_owned()];
     }
-    let lines = text.lines().filter_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        Some(line.get("checkpoint")?.as_str()?.to_owned())
-    });
-    lines.collect()
+    text.lines().filter_map(told).collect()
+}
+
+/// The same of a file that somebody kept, to hold a log against: nothing in it is passed
+/// over but a last line without an end.
+///
+/// # Errors
+/// Where a line tells of no checkpoint, or none does.
+pub fn kept(text: &str) -> io::Result<Vec<String>> {
+    if !text.starts_with('{') {
+        return Ok(vec![text.to_owned()]);
+    }
+    let mut notes = Vec::new();
+    for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+        match told(line) {
+            Some(note) => notes.push(note),
+            None if line.trim().is_empty() || !line.ends_with('\n') => {}
+            None => {
+                return Err(io::Error::other(format!(
+                    "line {number} is no checkpoint (hint: a line that was written by half may \
+                     be removed)"
+                )));
+            }
+        }
+    }
+    match notes.is_empty() {
+        true => Err(io::Error::other("there is no checkpoint in it")),
+        false => Ok(notes),
+    }
+}
+
+fn told(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    Some(line.get("checkpoint")?.as_str()?.to_owned())
 }
 
 fn folder(path: &Path) -> io::Result<()> {
@@ -258,15 +324,19 @@ fn folder(path: &Path) -> io::Result<()> {
 }
 
 fn durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    let mut file = options
+    options
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
+        .open(path)
 }
 
 #[cfg(test)]
@@ -287,9 +357,7 @@ mod tests {
                 continue;
             }
             let (full, partial) = (tree.take_full(), tree.partial());
-            for tile in full.iter().chain(&partial) {
-                store.put(tile).unwrap();
-            }
+            store.put(full.iter().chain(&partial)).unwrap();
             store.sweep(&full);
             let read = store.tree(at).unwrap();
             assert_eq!(read.root(), tree.root(), "{at}");
@@ -308,6 +376,59 @@ mod tests {
                 assert!(!includes(&other, index, at, &path, &tree.root()));
             }
         }
+    }
+
+    #[test]
+    fn a_tile_that_is_there_stays_whole_until_all_new_ones_are_on_disk() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path().join("log"));
+        let tile = |index, byte| Tile {
+            kind: Kind::Hashes(0),
+            index,
+            width: 1,
+            bytes: vec![byte; 32],
+        };
+        store.put(&[tile(0, 1)]).unwrap();
+        let path = store.path(Kind::Hashes(0), 0, 1);
+        let mut reader = File::open(&path).unwrap();
+        // One of them cannot be written: a directory is in its way.
+        let mut blocked = store.path(Kind::Hashes(0), 1, 1).into_os_string();
+        blocked.push(".new");
+        fs::create_dir_all(&blocked).unwrap();
+        store.put(&[tile(0, 2), tile(1, 2)]).unwrap_err();
+        assert_eq!(fs::read(&path).unwrap(), [1; 32]);
+        fs::remove_dir(&blocked).unwrap();
+        store.put(&[tile(0, 2), tile(1, 2)]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), [2; 32]);
+        // Who had it open has what it was: it was not written over.
+        let mut held = Vec::new();
+        io::Read::read_to_end(&mut reader, &mut held).unwrap();
+        assert_eq!(held, [1; 32]);
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn of_a_file_that_was_kept_nothing_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("copies");
+        let text = || fs::read_to_string(&file).unwrap();
+        remember(&file, "1").unwrap();
+        fs::write(&file, text() + "{\"checkpo").unwrap();
+        assert_eq!(kept(&text()).unwrap(), ["1"], "half a line, the last");
+        // What follows is a line of its own, and the half one is told of.
+        remember(&file, "2").unwrap();
+        assert_eq!(notes(&text()), ["1", "2"]);
+        let error = kept(&text()).unwrap_err().to_string();
+        assert!(error.starts_with("line 2 is no checkpoint"), "{error}");
+        for none in [
+            "{",
+            "{}",
+            "{\"checkpoint\":\"1\"",
+            "{}\n{\"checkpoint\":\"1\"}\n",
+        ] {
+            assert!(kept(none).is_err(), "{none}");
+        }
+        assert_eq!(kept("a note\n").unwrap(), ["a note\n"]);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::*;
 use crate::audit::proof::{ProofError, check, prove};
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::tree::note::Signer;
-use crate::audit::tree::store::notes;
+use crate::audit::tree::store::kept;
 use crate::audit::{Durability, Event, Log as Audit, LogError, Sealing};
 
 /// A log in a directory of its own, and what verifies it.
@@ -77,6 +77,7 @@ impl Trial {
         }
         let sealing = Sealing {
             signer: Signer::read(&self.key).unwrap(),
+            first: false,
             every,
             heartbeat,
             segment,
@@ -172,7 +173,7 @@ async fn a_log_is_whole_whatever_restarts_it_has_seen() {
     let whole = trial.verify().unwrap();
     assert_eq!(whole.size, RECORDS + 3 * 102);
     // Each of the checkpoints was kept elsewhere, too.
-    let copies = notes(&fs::read_to_string(trial.directory.path().join("copies")).unwrap());
+    let copies = kept(&fs::read_to_string(trial.directory.path().join("copies")).unwrap()).unwrap();
     assert!(copies.len() >= 6);
     trial.beside(&copies).unwrap();
     // What nobody has signed yet is said.
@@ -299,9 +300,9 @@ async fn whoever_rewrites_the_tiles_as_well_is_found() {
         }
     }
     let store = mutated.places().tree();
-    for tile in tree.take_full().iter().chain(&tree.partial()) {
-        store.put(tile).unwrap();
-    }
+    store
+        .put(tree.take_full().iter().chain(&tree.partial()))
+        .unwrap();
     let Err(VerifyError::Broken(broken)) = mutated.verify() else {
         panic!("it passes")
     };
@@ -345,7 +346,7 @@ async fn what_is_cut_off_with_its_checkpoints_shows_beside_one_that_is_known() {
     log.close().await.unwrap();
     old.verify().unwrap();
     assert_eq!(broken(old.beside(&known)), (How::Forked, 0));
-    let both = [notes(&trial.note()), trial_history(&trial)].concat();
+    let both = [vec![trial.note()], trial_history(&trial)].concat();
     assert_eq!(broken(old.beside(&both)), (How::Forked, RECORDS));
     // An old checkpoint, put back beside the later ones.
     let mutated = trial.copy();
@@ -378,6 +379,67 @@ async fn a_log_that_was_changed_is_not_appended_to() {
     };
     let error = mutated.open().await.unwrap_err().to_string();
     assert!(error.contains("not signed by"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_checkpoint_is_not_signed_anew() {
+    let trial = Trial::empty();
+    let log = trial.open().await.unwrap();
+    trial.write(&log, 10).await;
+    let whole = trial.verify().unwrap();
+    assert_eq!((whole.size, whole.unsigned), (0, 11));
+    // As who is killed before one is due leaves it.
+    let killed = trial.copy();
+    drop(killed.open().await.unwrap());
+    killed.idle().await;
+    assert_eq!(killed.verify().unwrap().size, 12);
+    drop(log);
+    trial.idle().await;
+    fs::remove_file(trial.places().directory.join("checkpoint")).unwrap();
+    let error = trial.open().await.unwrap_err().to_string();
+    assert!(error.contains("its checkpoint is missing"), "{error}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_cannot_be_put_elsewhere_is_put_there_later() {
+    let trial = Trial::empty();
+    let copies = trial.directory.path().join("copies");
+    fs::create_dir(&copies).unwrap();
+    let log = trial.open().await.unwrap();
+    for _ in 0..3 {
+        trial.write(&log, 3).await;
+        log.rotate().await.unwrap();
+    }
+    fs::remove_dir(&copies).unwrap();
+    log.close().await.unwrap();
+    // Behind its end no other file begins.
+    let files = trial.places().all().unwrap().len();
+    log.rotate().await.unwrap();
+    assert_eq!(trial.places().all().unwrap().len(), files);
+    let all = kept(&fs::read_to_string(&copies).unwrap()).unwrap();
+    assert_eq!(all, trial_history(&trial));
+    assert!(all.len() > 3);
+    trial.beside(&all).unwrap();
+}
+
+#[test]
+fn a_log_that_is_broken_is_not_read_for_ever() {
+    let broken = || {
+        Err(VerifyError::Read(
+            PathBuf::new(),
+            io::Error::other("broken"),
+        ))
+    };
+    let (moved, tries) = (std::cell::Cell::new(0), std::cell::Cell::new(0));
+    let once = || {
+        tries.set(tries.get() + 1);
+        broken()
+    };
+    let always = || moved.replace(moved.get() + 1);
+    again(always, once).unwrap_err();
+    assert_eq!(tries.take(), TRIES);
+    again(|| 0, once).unwrap_err();
+    assert_eq!(tries.take(), 1);
 }
 
 #[tokio::test]

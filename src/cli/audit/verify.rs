@@ -10,7 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::{Which, verifier};
 use crate::audit::proof;
-use crate::audit::tree::store::notes;
+use crate::audit::tree::store::kept;
 use crate::audit::verify::verify;
 
 /// Say whether a log, or a proof of one of its records, is what was signed.
@@ -43,7 +43,8 @@ impl Verify {
         let verifier = verifier(self.key.as_deref(), &beside)?;
         let mut known = Vec::new();
         for file in &self.checkpoints {
-            known.extend(notes(&read(file)?));
+            let kept = kept(&read(file)?);
+            known.extend(kept.map_err(|error| format!("{}: {error}", file.display()))?);
         }
         let whole = verify(&places, &verifier, &known)?;
         writeln!(

@@ -178,6 +178,7 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
     }
     let sealing = Sealing {
         signer,
+        first: made,
         every: config.checkpoint_every,
         heartbeat: HEARTBEAT,
         segment: config.segment_size as u64,
