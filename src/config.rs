@@ -154,6 +154,9 @@ pub struct Issuer {
     pub name: String,
     /// The claim that lists groups, if any does.
     pub groups: Option<String>,
+    /// The groups of those that count, such as `data-*`: one `*` in each, at most. Left
+    /// out: all; where there are several issuers with groups, each must say.
+    pub group_names: Option<Vec<String>>,
     /// What those are whom it names.
     #[serde(default = "default_kind")]
     pub kind: Kind,
@@ -503,6 +506,19 @@ impl Config {
             if issuer.issuer == self.tokens.issuer || theirs.count() > 1 {
                 return wrong(format!("`issuers.{name}.issuer` is another's name already"));
             }
+            let mut others = self.issuers.iter().filter(|(other, _)| *other != name);
+            if let Some((other, _)) = others.clone().find(|(_, other)| issuer.overlaps(other)) {
+                return wrong(format!(
+                    "`issuers.{name}.names` and `issuers.{other}.names` have names in common"
+                ));
+            }
+            let mixed = issuer.groups.is_some() && others.any(|(_, other)| other.groups.is_some());
+            if mixed && issuer.group_names.is_none() {
+                return wrong(format!(
+                    "`issuers.{name}` must name in `group_names` which groups are its to give, as \
+                     another issuer gives groups too"
+                ));
+            }
         }
         let loopback_only = listen.plaintext == Plaintext::Loopback && listen.tls.is_none();
         if let Some(address) = listen.address.iter().find(|address| {
@@ -550,7 +566,46 @@ impl Config {
 }
 
 impl Issuer {
+    /// Whether a name is one of those that its tokens may have.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.iter().any(|pattern| is_like(pattern, name))
+    }
+
+    /// Whether a group of its tokens counts.
+    pub(crate) fn counts(&self, group: &str) -> bool {
+        let only = self.group_names.as_ref();
+        only.is_none_or(|only| only.iter().any(|pattern| is_like(pattern, group)))
+    }
+
+    /// Whether some name may be in the tokens of both.
+    fn overlaps(&self, other: &Self) -> bool {
+        let meet = |one: &str, two: &str| match (one.split_once('*'), two.split_once('*')) {
+            (None, _) => is_like(two, one),
+            (_, None) => is_like(one, two),
+            // What both begin and end with can be made long enough.
+            (Some((start, end)), Some((begin, finish))) => {
+                (start.starts_with(begin) || begin.starts_with(start))
+                    && (end.ends_with(finish) || finish.ends_with(end))
+            }
+        };
+        self.names
+            .iter()
+            .any(|one| other.names.iter().any(|two| meet(one, two)))
+    }
+
     fn check(&self) -> Result<(), String> {
+        if self.issuer.is_empty() || self.audience.is_empty() {
+            return Err("must name `issuer` and `audience`: empty ones are nobody's".into());
+        }
+        if self.skew > LONGEST_SKEW {
+            return Err("must have a `skew` of at most 5m".into());
+        }
+        let mut groups = self.group_names.iter().flatten();
+        if let Some(name) = groups.find(|name| name.matches('*').count() > 1) {
+            return Err(format!(
+                "`group_names` has `{name}`: one has one `*` at most"
+            ));
+        }
         if self.names.is_empty() || self.algorithms.is_empty() {
             return Err("must name `names` and `algorithms`, one of each at least".into());
         }
@@ -665,6 +720,20 @@ fn default_name() -> String {
 
 fn default_kind() -> Kind {
     Kind::Human
+}
+
+/// Clocks that differ more are wrong.
+const LONGEST_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// Whether a name is like a pattern, in which a `*` is one character at least.
+fn is_like(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, end)) => {
+            let inner = name.strip_prefix(start);
+            inner.is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
+        }
+    }
 }
 
 fn default_skew() -> Duration {

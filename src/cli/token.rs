@@ -176,12 +176,26 @@ impl Mint {
     }
 }
 
+/// Whether a name is nobody's, as far as the policy can be read: what is revoked is
+/// revoked in any case.
+fn names_nobody(config: &Config, name: &str) -> bool {
+    let policy = Policy::load(&config.policies, 1);
+    policy.is_ok_and(|policy| !policy.identities().any(|known| **known == *name))
+        && !config.issuers.values().any(|issuer| issuer.has(name))
+}
+
 impl Revoke {
     fn run(self) -> Result<(), Box<dyn Error>> {
         let config = Config::load(&self.config)?;
         let at = Timestamp::now();
         let (revocation, what) = match (self.all_of, self.token) {
             (Some(name), _) => {
+                if names_nobody(&config, &name) {
+                    eprintln!(
+                        "pgveil: warning: policy has no identity `{name}`, and no issuer names it: \
+                         check the spelling"
+                    );
+                }
                 let what = format!("all tokens of `{name}` issued until {at:.0}");
                 let name = name.into();
                 (Revocation::Identity { name, at }, what)
@@ -201,7 +215,7 @@ impl Revoke {
         let path = &config.tokens.revoked;
         revocation
             .append(path)
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+            .map_err(|error| format!("not known to be revoked: {error}"))?;
         Ok(writeln!(std::io::stdout(), "revoked: {what}")?)
     }
 }

@@ -372,4 +372,31 @@ fn tokens_and_issuers_are_bounded() {
     refused(&issuers("i", "names: ['*']"), "something beside it");
     refused(&issuers("i", "names: ['a*b*c']"), "one `*` at most");
     refused(&issuers("pgveil", "names: [a]"), "another's name already");
+    refused(&issuers("''", "names: [a]"), "empty ones are nobody's");
+    refused(&issuers("i", "names: [a], skew: 301s"), "at most 5m");
+    refused(
+        &issuers("i", "names: [a], group_names: ['a*b*']"),
+        "one `*` at most",
+    );
+    let two = |one: &str, other: &str| {
+        format!(
+            "{MINIMAL}issuers: {{ a: {{ issuer: i, audience: a, jwks: a.json, {one} }}, \
+             b: {{ issuer: j, audience: a, jwks: b.json, {other} }} }}"
+        )
+    };
+    for (one, other) in [
+        ("names: ['*@x']", "names: [a, jo@x]"),
+        ("names: [jo]", "names: [jo]"),
+        ("names: ['*@x']", "names: ['a*']"),
+        ("names: ['*.x']", "names: ['*@a.x']"),
+    ] {
+        refused(&two(one, other), "have names in common");
+    }
+    let one = "names: ['*@x'], groups: g, group_names: ['x-*']";
+    parse(&two(one, "names: ['*@y', x]")).unwrap();
+    parse(&two(one, "names: ['*@y'], groups: g, group_names: []")).unwrap();
+    refused(
+        &two(one, "names: ['*@y'], groups: g"),
+        "which groups are its to give",
+    );
 }

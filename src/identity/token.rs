@@ -172,7 +172,7 @@ pub enum TokenError {
     #[error("its algorithm is none of those for it, or not its key's")]
     Algorithm,
     /// A token for something else.
-    #[error("its type is not that of our tokens")]
+    #[error("its type is not that of tokens for it")]
     Type,
     /// Signed by somebody else, or by a key that is used no longer.
     #[error("none of the keys for it has its key's id")]
@@ -285,6 +285,18 @@ impl Tokens {
                 .map(|(name, issuer)| Issuer::load(name, issuer))
                 .collect::<Result<_, TokensError>>()?,
             revoked,
+        })
+    }
+
+    /// The same keys with all that is revoked by now, as far as that can be read: for
+    /// when they cannot be loaded anew. `None`: it knows all of it already.
+    pub fn revoking(&self, config: &config::Tokens) -> Option<Self> {
+        let mut revoked = self.revoked.clone();
+        // Whoever could not load them knows what is wrong.
+        let _ = revoked.add_from(&config.revoked);
+        (revoked != self.revoked).then(|| Self {
+            revoked,
+            ..self.clone()
         })
     }
 

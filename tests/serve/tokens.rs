@@ -212,13 +212,37 @@ fn what_is_taken_back_ends_sessions_also_while_the_policy_does_not_load() {
 }
 
 #[test]
+fn a_key_that_cannot_be_read_keeps_nothing_from_being_taken_back() {
+    let proxy = start();
+    let one = token(&proxy, "mint trainer").unwrap();
+    let mut client = log_in(&proxy, "trainer", &one).unwrap();
+    let (key, aside) = (proxy.home().join("old.key"), proxy.home().join("aside"));
+    fs::rename(&key, &aside).unwrap();
+    let loads = proxy.events_soon("tokens_load", 2);
+    assert!(loads[1]["error"].as_str().unwrap().contains("old.key"));
+    assert!(log_in(&proxy, "trainer", &one).is_ok());
+    token(&proxy, "revoke --all-of trainer").unwrap();
+    assert!(told(&mut client).contains("has been revoked"));
+    assert_eq!(log_in(&proxy, "trainer", &one).err().unwrap(), "28P01");
+    // Said once, and tried until it can be read.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(proxy.events("tokens_load").len(), 3);
+    fs::rename(&aside, &key).unwrap();
+    let loads = proxy.events_soon("tokens_load", 4);
+    assert!(loads[3]["error"].is_null());
+    assert_eq!(loads[3]["revoked"], 1);
+}
+
+#[test]
 fn keys_rotate_without_a_restart() {
     let proxy = start();
     let minted = token(&proxy, "mint trainer").unwrap();
     let mut client = log_in(&proxy, "trainer", &minted).unwrap();
     let rotate = || {
-        fs::rename(proxy.home().join("new.key"), proxy.home().join("old.key")).unwrap();
-        fs::write(proxy.home().join("new.key"), key()).unwrap();
+        let path = |name| proxy.home().join(name);
+        fs::write(path("next.key"), key()).unwrap();
+        fs::rename(path("new.key"), path("old.key")).unwrap();
+        fs::rename(path("next.key"), path("new.key")).unwrap();
     };
     rotate();
     proxy.events_soon("tokens_load", 2);

@@ -32,7 +32,7 @@ use crate::upstream::connect::{Secret, Target};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How soon a dataset that could not be read at the start is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often the policy's files are looked at. What has changed is read once two looks
+/// How often files are looked at. What has changed of the policy is read once two looks
 /// have found it the same: whoever writes several files is not overtaken.
 const LOOK: Duration = Duration::from_millis(500);
 /// What plans may take, in bytes.
@@ -135,6 +135,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         read: Mutex::new(Read {
             looked,
             failed: false,
+            tokens_error: None,
         }),
         failures: Failures::new(log.clone()),
     });
@@ -412,16 +413,16 @@ async fn watch(front: Arc<Front>) {
         tokio::time::sleep(LOOK).await;
         let look = front.look().await;
         let known = front.read.lock().await.looked.clone();
-        if look == known {
+        // What is revoked is revoked at once, whether the policy loads or not, and whether
+        // files settle or not: those of tokens that cannot be read yet are tried again.
+        if look.tokens != known.tokens {
+            front.load_tokens(false).await;
+        }
+        let look = look.policy;
+        if look == known.policy {
             last = None;
         } else if last.replace(look.clone()).is_some_and(|last| last == look) {
-            // What is revoked is revoked whether the policy loads or not.
-            if look.tokens != known.tokens {
-                front.load_tokens(false).await;
-            }
-            if look.policy != known.policy {
-                front.load(false).await;
-            }
+            front.load(false).await;
             last = None;
         }
     }
@@ -450,6 +451,8 @@ struct Read {
     looked: Look,
     /// The old one stayed in force.
     failed: bool,
+    /// Why those before stayed in force, if they did.
+    tokens_error: Option<String>,
 }
 
 impl Front {
@@ -482,23 +485,33 @@ impl Front {
         }
         let old = self.policy.borrow().clone();
         let (ground, before) = (self.ground.clone(), old.tokens().clone());
-        let loading = tokio::task::spawn_blocking(move || ground.tokens(Some(&before)));
-        let Ok(loaded) = loading.await else {
+        let loading = tokio::task::spawn_blocking(move || match ground.tokens(Some(&before)) {
+            Ok(tokens) => (Some(tokens), None),
+            // A key that cannot be read is no pardon for what has been revoked since.
+            Err(error) => (before.revoking(&ground.tokens), Some(error.to_string())),
+        });
+        let Ok((tokens, error)) = loading.await else {
             tracing::error!("reading the tokens' files did not come to its end");
             return;
         };
-        let (policy, error) = match loaded {
-            Ok(tokens) => {
+        if let Some(error) = &error {
+            // Tried again until they can be read; one error is said once.
+            read.looked.tokens = Stamp::default();
+            if !asked && tokens.is_none() && read.tokens_error.as_ref() == Some(error) {
+                return;
+            }
+            tracing::error!(%error, "tokens not loaded, those before stay in force");
+        }
+        read.tokens_error.clone_from(&error);
+        let policy = match tokens {
+            Some(tokens) => {
                 let mut policy = Policy::clone(&old).trusting(Arc::new(tokens));
                 policy.epoch += 1;
                 let policy = Arc::new(policy);
                 self.policy.send_replace(policy.clone());
-                (policy, None)
+                policy
             }
-            Err(error) => {
-                tracing::error!(%error, "tokens not loaded, those before stay in force");
-                (old, Some(error.to_string()))
-            }
+            None => old,
         };
         let what = loaded_tokens(&policy, error);
         // A log that fails refuses statements by itself.

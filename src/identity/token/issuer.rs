@@ -31,6 +31,11 @@ pub(super) struct Issuer {
     keys: Vec<Jwk>,
 }
 
+/// A login name is no longer than one of Postgres.
+const NAME: usize = 63;
+/// A longer id of a token is known by its digest.
+const ID: usize = 128;
+
 /// A key of theirs.
 #[derive(Clone, Debug)]
 struct Jwk {
@@ -50,6 +55,7 @@ enum Material {
 struct Header {
     alg: String,
     kid: String,
+    typ: Option<String>,
     /// Whoever lists here what must be understood is not understood.
     #[serde(default)]
     crit: Option<Value>,
@@ -84,14 +90,7 @@ impl Issuer {
 
     /// Whether a name is one of those that its tokens may have.
     pub(super) fn has(&self, name: &str) -> bool {
-        let like = |pattern: &String| match pattern.split_once('*') {
-            None => pattern == name,
-            Some((start, end)) => {
-                let inner = name.strip_prefix(start);
-                inner.is_some_and(|rest| rest.len() > end.len() && rest.ends_with(end))
-            }
-        };
-        self.config.names.iter().any(like)
+        self.config.has(name)
     }
 
     /// The ids of its keys, as sessions remember them.
@@ -110,6 +109,14 @@ impl Issuer {
             .map_err(|_| TokenError::Malformed("its header lacks what is read of it"))?;
         if header.crit.is_some() {
             return Err(TokenError::Malformed("its header has critical extensions"));
+        }
+        // Not an id token's logout, an event or a proof of possession (RFC 8725, 3.11).
+        let typ = header.typ.map(|typ| typ.to_ascii_lowercase());
+        let typ = typ
+            .as_deref()
+            .map(|typ| typ.strip_prefix("application/").unwrap_or(typ));
+        if !matches!(typ, None | Some("jwt" | "at+jwt")) {
+            return Err(TokenError::Type);
         }
         let algorithm = Algorithm::named(&header.alg);
         let algorithm = algorithm.filter(|one| self.config.algorithms.contains(one));
@@ -142,16 +149,32 @@ impl Issuer {
         if claims.0.contains_key("act") {
             return Err(TokenError::Delegation);
         }
+        // A token that takes a key beside it (RFC 7800) is not taken without, and an
+        // event (RFC 8417) says of somebody that they are not here.
+        if ["cnf", "events"]
+            .iter()
+            .any(|name| claims.0.contains_key(*name))
+        {
+            return Err(TokenError::Type);
+        }
         let name = claims.text(&self.config.name)?;
-        if !self.has(name) {
+        let verified = claims.0.get("email_verified");
+        if self.config.name == "email" && verified.is_some_and(|it| *it != Value::Bool(true)) {
             return Err(TokenError::Subject);
         }
-        let groups = match &self.config.groups {
+        if name.len() > NAME || !self.has(name) {
+            return Err(TokenError::Subject);
+        }
+        let mut groups = match &self.config.groups {
             Some(claim) if claims.0.contains_key(claim) => claims.list(claim)?,
             _ => BTreeSet::new(),
         };
+        groups.retain(|group| self.config.counts(group));
         let id = match claims.0.contains_key("jti") {
-            true => claims.text("jti")?.into(),
+            true => match claims.text("jti")? {
+                long if long.len() > ID => digest(long.as_bytes()),
+                id => id.into(),
+            },
             // One that has no name goes by what it is.
             false => digest(parts.signed),
         };
@@ -164,7 +187,11 @@ impl Issuer {
                 purpose: None,
                 run: None,
                 issuer: Some(self.name.clone()),
-                issued: issued.unwrap_or(now),
+                // No later than it can have been by this clock: for whoever asks whether
+                // it was issued before a revocation.
+                issued: issued
+                    .and_then(|issued| issued.checked_sub(skew).ok())
+                    .unwrap_or(Timestamp::UNIX_EPOCH),
                 key: self.remembered(&key.id).into(),
                 roles: None,
                 dataset: None,

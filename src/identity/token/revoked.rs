@@ -4,8 +4,8 @@
 //! revoked stays revoked, and so that a line in it is a record of who did it when.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub enum Revocation {
 }
 
 /// All that is revoked.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Revoked {
     tokens: BTreeSet<Arc<str>>,
     identities: BTreeMap<Arc<str>, Timestamp>,
@@ -43,29 +43,48 @@ pub(super) struct Revoked {
 impl Revoked {
     /// Reads the file; one that is not there yet revokes nothing.
     pub(super) fn read(path: &Path) -> Result<Self, TokensError> {
+        let mut revoked = Self::default();
+        revoked.add_from(path)?;
+        Ok(revoked)
+    }
+
+    /// Adds what can be read of the file, also where something in it cannot.
+    pub(super) fn add_from(&mut self, path: &Path) -> Result<(), TokensError> {
         let fault = |why: String| TokensError::Revoked {
             path: path.to_owned(),
             why,
         };
-        let text = match std::fs::read_to_string(path) {
+        let text = match std::fs::read(path) {
             Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(fault(error.to_string())),
         };
-        let mut revoked = Self::default();
-        for (at, line) in (1..).zip(text.lines()) {
-            match serde_json::from_str(line) {
-                Ok(Revocation::Token { id, .. }) => {
-                    revoked.tokens.insert(id);
+        let mut wrong = Ok(());
+        for (at, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            match serde_json::from_slice(line) {
+                Ok(revocation) => self.add(revocation),
+                Err(_) if wrong.is_ok() => {
+                    wrong = Err(fault(format!("line {at} is no revocation")));
                 }
-                Ok(Revocation::Identity { name, at }) => {
-                    let before = revoked.identities.entry(name).or_insert(at);
-                    *before = at.max(*before);
-                }
-                Err(_) => return Err(fault(format!("line {at} is no revocation"))),
+                Err(_) => {}
             }
         }
-        Ok(revoked)
+        wrong
+    }
+
+    fn add(&mut self, revocation: Revocation) {
+        match revocation {
+            Revocation::Token { id, .. } => {
+                self.tokens.insert(id);
+            }
+            Revocation::Identity { name, at } => {
+                let before = self.identities.entry(name).or_insert(at);
+                *before = at.max(*before);
+            }
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -92,18 +111,47 @@ impl Revoked {
 }
 
 impl Revocation {
-    /// Adds it to the file, where the proxy finds it.
+    /// Adds it to the file, where the proxy finds it, and reads it back.
     ///
     /// # Errors
-    /// Where that cannot be written.
-    pub fn append(&self, path: &Path) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(self)?;
-        line.push(b'\n');
+    /// Where it cannot be written, or the proxy could not read the file after it.
+    pub fn append(&self, path: &Path) -> Result<(), TokensError> {
+        let fault = |why: String| TokensError::Revoked {
+            path: path.to_owned(),
+            why,
+        };
+        self.write(path).map_err(|error| fault(error.to_string()))?;
+        let mut own = Revoked::default();
+        own.add(self.clone());
+        match Revoked::read(path)?.holds(&own) {
+            true => Ok(()),
+            false => Err(fault("what was written is not in it".into())),
+        }
+    }
+
+    fn write(&self, path: &Path) -> std::io::Result<()> {
+        let made = !path.exists();
         let mut file = std::fs::OpenOptions::new()
+            .read(true)
             .append(true)
             .create(true)
-            .mode(0o600)
             .open(path)?;
+        if made {
+            // The proxy may be another user, and there is no secret in it.
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+        }
+        let mut line = Vec::new();
+        if file.metadata()?.len() > 0 {
+            // Somebody who was cut off must not take this line with them.
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1))?;
+            file.read_exact(&mut last)?;
+            if last != *b"\n" {
+                line.push(b'\n');
+            }
+        }
+        serde_json::to_writer(&mut line, self)?;
+        line.push(b'\n');
         file.write_all(&line)?;
         file.sync_all()
     }

@@ -394,7 +394,21 @@ fn what_is_revoked_stays_so() {
     assert!(refused(None).contains("are gone"));
     assert!(refused(Some("")).contains("are gone"));
     assert!(refused(Some(&format!("{whole}{{\"token\":"))).contains("line 5 is no revocation"));
-    std::fs::write(path, &whole).unwrap();
+    // What can be read of it counts, and what comes after a line that was cut off.
+    let another = Revocation::Token {
+        id: "later".into(),
+        at: now(),
+    };
+    let said = another.append(path).unwrap_err().to_string();
+    assert!(said.contains("line 5 is no revocation"), "{said}");
+    assert_eq!(tokens.revoking(&home.config).unwrap().revoked(), 4);
+    std::fs::remove_file(path).unwrap();
+    assert!(tokens.revoking(&home.config).is_none());
+    another.append(path).unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o644);
+    assert_eq!(tokens.revoking(&home.config).unwrap().revoked(), 3);
+    std::fs::write(path, format!("{}\n\n", whole.trim_end())).unwrap();
     Tokens::load(&home.config, &home.issuers, Some(&tokens)).unwrap();
 
     // A key that is gone takes its tokens with it.

@@ -131,6 +131,7 @@ pub(crate) fn config(jwks: &Path) -> config::Issuer {
         names: vec!["*@corp.example".into()],
         name: "email".into(),
         groups: Some("groups".into()),
+        group_names: None,
         kind: Kind::Human,
         algorithms: vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa],
         skew: Duration::from_secs(60),
@@ -212,7 +213,20 @@ fn headers_that_would_choose_another_way() {
     }
     let lacks = TokenError::Malformed("its header lacks what is read of it");
     check("e", with("e", "kid", json!(null)), lacks.clone());
+    check("e", with("e", "typ", json!(1)), lacks.clone());
     check("e", with("e", "alg", json!(["EdDSA"])), lacks);
+    for typ in ["", "logout+jwt", "secevent+jwt", "dpop+jwt", "pgveil+jwt"] {
+        check("e", with("e", "typ", json!(typ)), TokenError::Type);
+    }
+    for typ in [
+        json!(null),
+        json!("JWT"),
+        json!("jwt"),
+        json!("application/at+jwt"),
+    ] {
+        let token = signed("e", &with("e", "typ", typ.clone()), &claims());
+        assert!(home.tokens().verify(&token, now()).is_ok(), "{typ}");
+    }
     let critical = TokenError::Malformed("its header has critical extensions");
     check("e", with("e", "crit", json!(["b64"])), critical.clone());
     check("e", with("e", "crit", json!([])), critical);
@@ -266,6 +280,16 @@ fn claims_that_are_none_or_somebody_else_s() {
         ("nbf", json!(at + 61), TokenError::Early(moment(at + 61))),
         ("iat", json!(at + 61), TokenError::Early(moment(at + 61))),
         ("jti", json!(4), TokenError::Claims),
+        ("cnf", json!({ "jkt": "x" }), TokenError::Type),
+        ("events", json!({}), TokenError::Type),
+        ("email_verified", json!(false), TokenError::Subject),
+        ("email_verified", json!("false"), TokenError::Subject),
+        ("email_verified", json!(null), TokenError::Subject),
+        (
+            "email",
+            json!(format!("{}@corp.example", "a".repeat(51))),
+            TokenError::Subject,
+        ),
         ("act", json!({ "sub": "bot" }), TokenError::Delegation),
     ] {
         assert_eq!(
@@ -288,9 +312,15 @@ fn claims_that_are_none_or_somebody_else_s() {
         ("aud", json!("pgveil")),
         ("groups", json!("data")),
         ("groups", json!([])),
+        ("email_verified", json!(true)),
+        ("email", json!(format!("{}@corp.example", "a".repeat(50)))),
     ] {
         assert!(verify(name, value.clone()).is_ok(), "{name} {value}");
     }
+    let long = verify("jti", json!("x".repeat(129))).unwrap().token.id;
+    assert_eq!(long.len(), 43);
+    let whole = verify("jti", json!("x".repeat(128))).unwrap().token.id;
+    assert_eq!(whole.len(), 128);
     let mut nameless = claims();
     nameless.as_object_mut().unwrap().remove("jti");
     let one = signed("e", &header("e"), &nameless);
@@ -298,6 +328,39 @@ fn claims_that_are_none_or_somebody_else_s() {
     nameless["azp"] = json!("another");
     let other = signed("e", &header("e"), &nameless);
     assert_ne!(tokens.verify(&other, now()).unwrap().token.id, id);
+}
+
+#[test]
+fn all_of_an_identity_s_tokens_are_revoked_whatever_they_say_of_their_time() {
+    let home = home();
+    let at = now().as_second();
+    let all = crate::identity::token::Revocation::Identity {
+        name: "jo@corp.example".into(),
+        at: now(),
+    };
+    all.append(&home.config.revoked).unwrap();
+    let verify = |iat: Option<i64>| {
+        let mut claims = claims();
+        claims["iat"] = json!(iat);
+        if iat.is_none() {
+            claims.as_object_mut().unwrap().remove("iat");
+        }
+        let token = signed("e", &header("e"), &claims);
+        home.tokens().verify(&token, now())
+    };
+    for iat in [None, Some(at), Some(at + 60)] {
+        assert_eq!(verify(iat).unwrap_err(), TokenError::Revoked, "{iat:?}");
+    }
+}
+
+#[test]
+fn groups_that_are_not_the_issuer_s_to_give_do_not_count() {
+    let mut home = home();
+    let issuer = home.issuers.get_mut("corp").unwrap();
+    issuer.group_names = Some(vec!["da*".into(), "other".into()]);
+    let token = signed("e", &header("e"), &claims());
+    let verified = home.tokens().verify(&token, now()).unwrap();
+    assert_eq!(verified.token.groups, ["data".into()].into());
 }
 
 #[test]
