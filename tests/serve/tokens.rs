@@ -234,6 +234,27 @@ fn a_key_that_cannot_be_read_keeps_nothing_from_being_taken_back() {
 }
 
 #[test]
+fn a_policy_that_changes_all_the_time_keeps_nothing_from_being_taken_back() {
+    let proxy = start();
+    let one = token(&proxy, "mint trainer").unwrap();
+    let mut client = log_in(&proxy, "trainer", &one).unwrap();
+    let path = proxy.home().join("policies/busy.yaml");
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let writer = std::thread::spawn(move || {
+        let pause = Duration::from_millis(50);
+        while stopped.recv_timeout(pause) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+            fs::write(&path, "roles: {}\n").unwrap();
+        }
+    });
+    std::thread::sleep(Duration::from_millis(600));
+    token(&proxy, &format!("revoke {one}")).unwrap();
+    let end = told(&mut client);
+    drop(stop);
+    writer.join().unwrap();
+    assert!(end.contains("has been revoked"), "{end}");
+}
+
+#[test]
 fn keys_rotate_without_a_restart() {
     let proxy = start();
     let minted = token(&proxy, "mint trainer").unwrap();
@@ -422,6 +443,17 @@ fn what_would_not_be_taken_is_not_minted() {
     ] {
         let error = token(&proxy, arguments).unwrap_err();
         assert!(error.contains(why), "{arguments}: {error}");
+    }
+    // Whoever is named wrongly is revoked all the same, and that is said.
+    for (name, warned) in [("trianer", true), ("trainer", false)] {
+        let output = Command::new(env!("CARGO_BIN_EXE_pgveil"))
+            .current_dir(proxy.home())
+            .args(["token", "revoke", "--all-of", name])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.success(), "{said}");
+        assert_eq!(said.contains("policy has no identity"), warned, "{said}");
     }
     let without = super::proxy(&Setup::default());
     let error = token(&without, "mint trainer").unwrap_err();

@@ -110,7 +110,7 @@ impl Issuer {
         if header.crit.is_some() {
             return Err(TokenError::Malformed("its header has critical extensions"));
         }
-        // Not an id token's logout, an event or a proof of possession (RFC 8725, 3.11).
+        // Not a logout token, an event or a proof of possession (RFC 8725, section 3.11).
         let typ = header.typ.map(|typ| typ.to_ascii_lowercase());
         let typ = typ
             .as_deref()
