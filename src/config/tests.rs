@@ -1,4 +1,5 @@
 use super::*;
+use crate::identity::Kind;
 
 const MINIMAL: &str =
     "datasets: { shop: { upstream: { host: localhost, dbname: shop, user: pgveil } } }\n";

@@ -1,0 +1,156 @@
+//! What callers name as database, and how the proxy gets there.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::secret::SecretRef;
+use super::{TlsMode, duration};
+
+/// One database behind the proxy.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dataset {
+    /// Where it lives and how to get in.
+    pub upstream: Upstream,
+    /// The key of `hash` masks, at least 16 bytes; a policy that uses them for this
+    /// dataset does not load without.
+    /// Another key makes other pseudonyms.
+    pub mask_key: Option<SecretRef>,
+    /// What it is: `production`, `staging`; for the record, and for grants that are in
+    /// force in some `environments` only.
+    pub environment: Option<String>,
+    /// Whether the upstream role may be a superuser, past which Postgres itself
+    /// checks nothing.
+    #[serde(default)]
+    pub allow_superuser: bool,
+    /// How often its catalog is read anew, such as `5m`.
+    #[serde(
+        default = "default_catalog_refresh",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub catalog_refresh: Duration,
+    /// Names that are not in it have it read anew, once in this time at most.
+    #[serde(
+        default = "default_catalog_pause",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub catalog_pause: Duration,
+}
+
+/// A Postgres server, and the proxy's own role there.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// A host name or IP address, or the absolute path of the folder that holds
+    /// its Unix socket.
+    pub host: String,
+    /// Its port.
+    #[serde(default = "default_port")]
+    pub port: u16,
+    /// The database.
+    pub dbname: String,
+    /// The proxy's role: one of least privilege.
+    pub user: String,
+    /// Its password, by reference: `{ env: NAME }` or `{ file: path }`.
+    pub password: Option<SecretRef>,
+    /// How the way there is encrypted. Must be said for a host that is not this
+    /// machine.
+    pub tls: Option<UpstreamTls>,
+}
+
+impl Upstream {
+    /// The folder of its Unix socket, if it is one.
+    pub fn socket_dir(&self) -> Option<&Path> {
+        self.host.starts_with('/').then(|| Path::new(&self.host))
+    }
+
+    /// How the way there is encrypted: unless it is said, not at all by Unix
+    /// socket, and if the server can on this machine.
+    pub fn tls_mode(&self) -> TlsMode {
+        match &self.tls {
+            Some(tls) => tls.mode,
+            None if self.socket_dir().is_some() => TlsMode::Disable,
+            None => TlsMode::Prefer,
+        }
+    }
+
+    fn is_this_machine(&self) -> bool {
+        self.socket_dir().is_some()
+            || self.host == "localhost"
+            || self
+                .host
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+}
+
+/// TLS towards an upstream.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamTls {
+    /// As libpq's `sslmode`.
+    pub mode: TlsMode,
+    /// The file of certificates to trust, in PEM; required to verify.
+    pub ca: Option<PathBuf>,
+}
+
+impl Dataset {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let upstream = &self.upstream;
+        for (name, value) in [
+            ("host", &upstream.host),
+            ("dbname", &upstream.dbname),
+            ("user", &upstream.user),
+        ] {
+            if value.is_empty() || value.contains('\0') {
+                return Err(format!("`upstream.{name}` is empty or holds a zero byte"));
+            }
+        }
+        if upstream.port == 0 {
+            return Err("`upstream.port` must not be 0".into());
+        }
+        if self.catalog_refresh.is_zero() {
+            return Err("`catalog_refresh` must be more than 0s".into());
+        }
+        match &upstream.tls {
+            None if !upstream.is_this_machine() => Err(format!(
+                "must say how `{}` is reached: `upstream.tls: {{ mode: verify-full, ca: ca.pem }}`, \
+                 or `{{ mode: disable }}` where the network itself is trusted",
+                upstream.host
+            )),
+            Some(tls) => {
+                let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
+                if verifies && tls.ca.is_none() {
+                    Err(
+                        "`upstream.tls.ca` is missing: the certificates to verify by, such as \
+                         /etc/ssl/certs/ca-certificates.crt"
+                            .into(),
+                    )
+                } else if tls.mode != TlsMode::Disable && upstream.socket_dir().is_some() {
+                    Err("`upstream.tls` is not for Unix sockets".into())
+                } else {
+                    Ok(())
+                }
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn default_catalog_refresh() -> Duration {
+    Duration::from_secs(5 * 60)
+}
+
+fn default_catalog_pause() -> Duration {
+    Duration::from_secs(1)
+}
+
+fn default_port() -> u16 {
+    5432
+}

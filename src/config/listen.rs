@@ -1,0 +1,133 @@
+//! Where and how clients connect.
+
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::duration;
+
+/// Where and how clients connect.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listen {
+    /// An address and port such as `127.0.0.1:6432` or `[::]:6432`, or a list.
+    #[serde(deserialize_with = "one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    pub address: Vec<SocketAddr>,
+    /// Who is served without TLS.
+    pub plaintext: Plaintext,
+    /// The server's certificate; without it there is no TLS.
+    pub tls: Option<ServerTls>,
+    /// How long a client may take until it is authenticated, such as `10s`.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub handshake_timeout: Duration,
+    /// How many sessions there may be at a time.
+    pub max_connections: NonZeroUsize,
+}
+
+/// Who is served without TLS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Plaintext {
+    /// Clients on this machine.
+    #[default]
+    Loopback,
+    /// Everybody: only where the network itself is trusted.
+    Anywhere,
+    /// Nobody.
+    Never,
+}
+
+impl Plaintext {
+    /// Whether a client at that address is served without TLS.
+    pub fn serves(self, peer: IpAddr) -> bool {
+        match self {
+            Self::Loopback => peer.to_canonical().is_loopback(),
+            Self::Anywhere => true,
+            Self::Never => false,
+        }
+    }
+}
+
+/// The server's certificate and key, in PEM.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ServerTls {
+    /// The file of the certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The file of its private key.
+    pub key: PathBuf,
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            address: vec![SocketAddr::from(([127, 0, 0, 1], 6432))],
+            plaintext: Plaintext::default(),
+            tls: None,
+            handshake_timeout: Duration::from_secs(10),
+            max_connections: NonZeroUsize::MIN.saturating_add(999),
+        }
+    }
+}
+
+impl Listen {
+    pub(super) fn check(&self) -> Result<(), String> {
+        let wrong = |what: &str| Err(what.to_owned());
+        if self.address.is_empty() {
+            return wrong("`listen.address` is empty: name at least one");
+        }
+        if self.handshake_timeout.is_zero() {
+            return wrong("`listen.handshake_timeout` must be more than 0s");
+        }
+        if self.plaintext == Plaintext::Never && self.tls.is_none() {
+            return wrong(
+                "`listen.plaintext` is never and `listen.tls` is missing: nobody could connect",
+            );
+        }
+        let loopback_only = self.plaintext == Plaintext::Loopback && self.tls.is_none();
+        if let Some(address) = self.address.iter().find(|address| {
+            loopback_only && !address.ip().is_unspecified() && !address.ip().is_loopback()
+        }) {
+            return Err(format!(
+                "`listen.address` {address} serves other machines, which need `listen.tls` (or \
+                 `plaintext: anywhere`)"
+            ));
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(
+    untagged,
+    expecting = "expected an address and port, or a list of them"
+)]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+fn one_or_many<'de, D: serde::Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<SocketAddr>, D::Error> {
+    let words = match OneOrMany::deserialize(deserializer)? {
+        OneOrMany::One(word) => vec![word],
+        OneOrMany::Many(words) => words,
+    };
+    words
+        .iter()
+        .map(|word| {
+            word.parse().map_err(|_| {
+                serde::de::Error::custom(format!(
+                    "`{word}` is not an IP address and port such as 127.0.0.1:6432"
+                ))
+            })
+        })
+        .collect()
+}
