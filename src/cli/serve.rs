@@ -9,6 +9,7 @@
 mod failures;
 mod files;
 mod proxy;
+mod reload;
 
 use std::error::Error;
 use std::io::IsTerminal as _;

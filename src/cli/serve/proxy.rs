@@ -11,16 +11,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Mutex, watch};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::failures::Failures;
-use super::files::Stamp;
-use crate::audit::record::{PolicyStamp, What};
-use crate::audit::{Event, Log, LogError, Sealing, key};
+use super::reload::{Ground, Rules};
+use crate::audit::{Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
-use crate::identity::token::{Tokens, TokensError};
+use crate::identity::token::TokensError;
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
@@ -32,9 +31,6 @@ use crate::upstream::connect::{Secret, Target};
 const CONNECT: Duration = Duration::from_secs(10);
 /// How soon a dataset that could not be read at the start is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How often files are looked at. What has changed of the policy is read once two looks
-/// have found it the same: whoever writes several files is not overtaken.
-const LOOK: Duration = Duration::from_millis(500);
 /// What plans may take, in bytes.
 const PLANS: u64 = 64 << 20;
 /// The shortest masking key: below this it could be guessed from pseudonyms.
@@ -95,8 +91,7 @@ pub(crate) struct Running {
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
     let looked = ground.look();
-    let tokens = Arc::new(ground.tokens(None)?);
-    let policy = ground.policy(1)?.trusting(tokens);
+    let policy = ground.rules(1)?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
     }
@@ -116,12 +111,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         )));
         datasets.insert(Arc::from(name.as_str()), opened);
     }
-    let stamp = stamp(&policy);
-    let policy = watch::Sender::new(Arc::new(policy));
+    let rules = Arc::new(Rules::new(policy, ground, looked, log.clone()));
     let front = Arc::new(Front {
         shared: Arc::new(Shared {
             authority: Box::new(Governed::new(
-                policy.subscribe(),
+                rules.subscribe(),
                 PLANS,
                 config.limits.bounds(),
             )),
@@ -130,31 +124,17 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
             cancels: Cancels::default(),
             planning: Planning::new(config.limits.statement_size),
         }),
-        policy,
-        ground,
-        read: Mutex::new(Read {
-            looked,
-            failed: false,
-            tokens_error: None,
-        }),
+        rules: rules.clone(),
         failures: Failures::new(log.clone()),
     });
-    let loaded = What::PolicyLoad {
-        policy: stamp,
-        error: None,
-    };
-    log.append(&Event::now(None, loaded)).await?;
-    if front.ground.takes_tokens() {
-        let loaded = loaded_tokens(&front.policy.borrow(), None);
-        log.append(&Event::now(None, loaded)).await?;
-    }
+    rules.say_loaded().await?;
     let workers = Workers::start(STACK).map_err(ServeError::Threads)?;
     let listener = Listener::bind(&config.listen, workers).await?;
     let addresses = listener.addresses();
     let stage = watch::Sender::new(Stage::Serving);
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
     let listening = tokio::spawn(listening);
-    chores.push(tokio::spawn(watch(front.clone())));
+    chores.push(tokio::spawn(rules.watch()));
     Ok(Running {
         addresses,
         front,
@@ -191,9 +171,7 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) fn check(config: &Config) -> Result<(), ServeError> {
-    let ground = Ground::of(config);
-    ground.tokens(None)?;
-    let policy = ground.policy(1)?;
+    let policy = Ground::of(config).rules(1)?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
     }
@@ -242,91 +220,6 @@ impl Running {
         self.chores.iter().for_each(JoinHandle::abort);
         // What it could not say has been logged.
         let _ = self.front.shared.log.close().await;
-    }
-}
-
-/// What the configuration says that policy hangs on.
-#[derive(Clone)]
-struct Ground {
-    directory: PathBuf,
-    /// The datasets that have no masking key.
-    keyless: Vec<String>,
-    /// What each dataset is.
-    environments: BTreeMap<Arc<str>, Arc<str>>,
-    /// Where keys and revocations are.
-    tokens: config::Tokens,
-    /// And the keys of others.
-    issuers: BTreeMap<String, config::Issuer>,
-}
-
-impl Ground {
-    fn of(config: &Config) -> Self {
-        let datasets = || config.datasets.iter();
-        let keyless = datasets().filter(|(_, dataset)| dataset.mask_key.is_none());
-        let environments = datasets().filter_map(|(name, dataset)| {
-            let environment = dataset.environment.as_deref()?;
-            Some((Arc::from(name.as_str()), Arc::from(environment)))
-        });
-        Self {
-            directory: config.policies.clone(),
-            keyless: keyless.map(|(name, _)| name.clone()).collect(),
-            environments: environments.collect(),
-            tokens: config.tokens.clone(),
-            issuers: config.issuers.clone(),
-        }
-    }
-
-    fn takes_tokens(&self) -> bool {
-        !self.tokens.keys.is_empty() || !self.issuers.is_empty()
-    }
-
-    fn look(&self) -> Look {
-        let issuers = self.issuers.values().map(|issuer| &issuer.jwks);
-        let tokens = self.tokens.keys.iter().chain([&self.tokens.revoked]);
-        let tokens = tokens.chain(issuers);
-        Look {
-            policy: Stamp::of_directory(&self.directory),
-            tokens: Stamp::of(tokens.cloned()),
-        }
-    }
-
-    /// What tokens are verified by.
-    fn tokens(&self, before: Option<&Tokens>) -> Result<Tokens, TokensError> {
-        Tokens::load(&self.tokens, &self.issuers, before)
-    }
-
-    /// The policy, if it fits those datasets.
-    fn policy(&self, epoch: u64) -> Result<Policy, PolicyError> {
-        let mut policy = Policy::load(&self.directory, epoch)?;
-        for dataset in &self.keyless {
-            policy.hashes_nothing_of(dataset)?;
-        }
-        let nobody = policy.token_identities().next().map(|name| {
-            format!(
-                "`{name}` connects by tokens, and the configuration has no `tokens.keys`: nobody \
-                 can connect as it"
-            )
-        });
-        let nobody = nobody.filter(|_| self.tokens.keys.is_empty());
-        policy.warnings.extend(nobody);
-        Ok(policy.within(self.environments.clone()))
-    }
-}
-
-fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
-    let tokens = policy.tokens();
-    What::TokensLoad {
-        epoch: policy.epoch,
-        keys: tokens.keys().map(str::to_owned).collect(),
-        revoked: tokens.revoked(),
-        error,
-    }
-}
-
-fn stamp(policy: &Policy) -> PolicyStamp {
-    PolicyStamp {
-        epoch: policy.epoch,
-        digest: policy.digest.as_str().into(),
     }
 }
 
@@ -406,67 +299,16 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
     }
 }
 
-/// Takes the policy's files, and those of tokens, as they change.
-async fn watch(front: Arc<Front>) {
-    let mut last = None;
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let look = front.look().await;
-        let known = front.read.lock().await.looked.clone();
-        // What is revoked is revoked at once, whether the policy loads or not, and whether
-        // files settle or not: those of tokens that cannot be read yet are tried again.
-        if look.tokens != known.tokens {
-            front.load_tokens(false).await;
-        }
-        let look = look.policy;
-        if look == known.policy {
-            last = None;
-        } else if last.replace(look.clone()).is_some_and(|last| last == look) {
-            front.load(false).await;
-            last = None;
-        }
-    }
-}
-
-/// What files looked like.
-#[derive(Clone, Default, PartialEq, Eq)]
-struct Look {
-    policy: Stamp,
-    tokens: Stamp,
-}
-
 /// What the listener hands its clients to.
 struct Front {
     shared: Arc<Shared>,
-    policy: watch::Sender<Arc<Policy>>,
-    ground: Ground,
-    /// Held while the policy is read.
-    read: Mutex<Read>,
+    rules: Arc<Rules>,
     failures: Failures,
 }
 
-/// When files were last read, whether that took effect or not.
-struct Read {
-    /// What they looked like just before.
-    looked: Look,
-    /// The old one stayed in force.
-    failed: bool,
-    /// Why those before stayed in force, if they did.
-    tokens_error: Option<String>,
-}
-
 impl Front {
-    /// What the files look like.
-    async fn look(&self) -> Look {
-        let ground = self.ground.clone();
-        let look = tokio::task::spawn_blocking(move || ground.look());
-        // It does not panic; if it did, the files would be read once more.
-        look.await.unwrap_or_default()
-    }
-
     async fn reload(&self) {
-        self.load_tokens(true).await;
-        self.load(true).await;
+        self.rules.reload().await;
         // Statements wait for it; what else is to be done does not.
         for dataset in self.shared.datasets.values() {
             dataset.change();
@@ -474,105 +316,13 @@ impl Front {
             tokio::spawn(async move { dataset.renew(&log).await });
         }
     }
-
-    /// Reads keys and revocations of tokens, under the policy that is in force. Where
-    /// that is not `asked` for, a configuration without is no event.
-    async fn load_tokens(&self, asked: bool) {
-        let mut read = self.read.lock().await;
-        read.looked.tokens = self.look().await.tokens;
-        if asked && !self.ground.takes_tokens() {
-            return;
-        }
-        let old = self.policy.borrow().clone();
-        let (ground, before) = (self.ground.clone(), old.tokens().clone());
-        let loading = tokio::task::spawn_blocking(move || match ground.tokens(Some(&before)) {
-            Ok(tokens) => (Some(tokens), None),
-            // A key that cannot be read is no pardon for what has been revoked since.
-            Err(error) => (before.revoking(&ground.tokens), Some(error.to_string())),
-        });
-        let Ok((tokens, error)) = loading.await else {
-            tracing::error!("reading the tokens' files did not come to its end");
-            return;
-        };
-        if let Some(error) = &error {
-            // Tried again until they can be read; one error is said once.
-            read.looked.tokens = Stamp::default();
-            if !asked && tokens.is_none() && read.tokens_error.as_ref() == Some(error) {
-                return;
-            }
-            tracing::error!(%error, "tokens not loaded, those before stay in force");
-        }
-        read.tokens_error.clone_from(&error);
-        let policy = match tokens {
-            Some(tokens) => {
-                let mut policy = Policy::clone(&old).trusting(Arc::new(tokens));
-                policy.epoch += 1;
-                let policy = Arc::new(policy);
-                self.policy.send_replace(policy.clone());
-                policy
-            }
-            None => old,
-        };
-        let what = loaded_tokens(&policy, error);
-        // A log that fails refuses statements by itself.
-        let _ = self.shared.log.append(&Event::now(None, what)).await;
-    }
-
-    /// Reads the policy. Where that is not `asked` for, files that say what is in force
-    /// anyway are no event.
-    async fn load(&self, asked: bool) {
-        let mut read = self.read.lock().await;
-        read.looked.policy = self.look().await.policy;
-        let old = self.policy.borrow().clone();
-        let (ground, epoch) = (self.ground.clone(), old.epoch + 1);
-        let loading = tokio::task::spawn_blocking(move || ground.policy(epoch));
-        let Ok(loaded) = loading.await else {
-            tracing::error!("reading the policy did not come to its end");
-            return;
-        };
-        let failed = loaded.is_err();
-        if let Ok(policy) = &loaded
-            && !asked
-            && !read.failed
-            && policy.digest == old.digest
-        {
-            return;
-        }
-        read.failed = failed;
-        let (stamp, error) = match loaded {
-            Ok(policy) => {
-                tracing::info!(
-                    epoch = policy.epoch,
-                    digest = policy.digest,
-                    "policy loaded"
-                );
-                for warning in &policy.warnings {
-                    tracing::warn!("{warning}");
-                }
-                let stamp = stamp(&policy);
-                let policy = policy.trusting(old.tokens().clone());
-                self.policy.send_replace(Arc::new(policy));
-                (stamp, None)
-            }
-            Err(error) => {
-                tracing::error!(%error, "policy not loaded, the old one stays in force");
-                (stamp(&old), Some(error.to_string()))
-            }
-        };
-        let loaded = What::PolicyLoad {
-            policy: stamp,
-            error,
-        };
-        // A log that fails refuses statements by itself.
-        let _ = self.shared.log.append(&Event::now(None, loaded)).await;
-    }
 }
 
 impl Accept for Front {
     type Identities = Policy;
 
     fn identities(&self) -> Arc<Policy> {
-        self.policy.borrow().clone()
+        self.rules.current()
     }
 
     async fn serve(&self, client: Client) {

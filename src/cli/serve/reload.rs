@@ -1,0 +1,323 @@
+//! The rules in force: policy, and what tokens are verified by, read again as their files
+//! change.
+//!
+//! Knows nothing about sessions, which watch what is in force. Invariant: a set that does
+//! not load changes nothing, but for what has been revoked; a policy is taken only as its
+//! files were found at rest.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Mutex, watch};
+
+use super::files::Stamp;
+use super::proxy::ServeError;
+use crate::audit::record::{PolicyStamp, What};
+use crate::audit::{Event, Log, LogError};
+use crate::config::{self, Config};
+use crate::identity::token::{Tokens, TokensError};
+use crate::policy::{Policy, PolicyError};
+
+/// How often files are looked at. What has changed of the policy is read once two looks
+/// have found it the same: whoever writes several files is not overtaken.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What is in force, and where it comes from.
+pub(super) struct Rules {
+    current: watch::Sender<Arc<Policy>>,
+    ground: Ground,
+    log: Log,
+    /// Held while files are read.
+    read: Mutex<Read>,
+}
+
+/// What the configuration says that policy hangs on.
+#[derive(Clone)]
+pub(super) struct Ground {
+    directory: PathBuf,
+    /// The datasets that have no masking key.
+    keyless: Vec<String>,
+    /// What each dataset is.
+    environments: BTreeMap<Arc<str>, Arc<str>>,
+    /// Where keys and revocations are.
+    tokens: config::Tokens,
+    /// And the keys of others.
+    issuers: BTreeMap<String, config::Issuer>,
+}
+
+impl Ground {
+    pub(super) fn of(config: &Config) -> Self {
+        let datasets = || config.datasets.iter();
+        let keyless = datasets().filter(|(_, dataset)| dataset.mask_key.is_none());
+        let environments = datasets().filter_map(|(name, dataset)| {
+            let environment = dataset.environment.as_deref()?;
+            Some((Arc::from(name.as_str()), Arc::from(environment)))
+        });
+        Self {
+            directory: config.policies.clone(),
+            keyless: keyless.map(|(name, _)| name.clone()).collect(),
+            environments: environments.collect(),
+            tokens: config.tokens.clone(),
+            issuers: config.issuers.clone(),
+        }
+    }
+
+    fn takes_tokens(&self) -> bool {
+        !self.tokens.keys.is_empty() || !self.issuers.is_empty()
+    }
+
+    /// What the files look like.
+    pub(super) fn look(&self) -> Look {
+        let issuers = self.issuers.values().map(|issuer| &issuer.jwks);
+        let tokens = self.tokens.keys.iter().chain([&self.tokens.revoked]);
+        let tokens = tokens.chain(issuers);
+        Look {
+            policy: Stamp::of_directory(&self.directory),
+            tokens: Stamp::of(tokens.cloned()),
+        }
+    }
+
+    /// What tokens are verified by.
+    fn tokens(&self, before: Option<&Tokens>) -> Result<Tokens, TokensError> {
+        Tokens::load(&self.tokens, &self.issuers, before)
+    }
+
+    /// The policy, if it fits those datasets.
+    fn policy(&self, epoch: u64) -> Result<Policy, PolicyError> {
+        let mut policy = Policy::load(&self.directory, epoch)?;
+        for dataset in &self.keyless {
+            policy.hashes_nothing_of(dataset)?;
+        }
+        let nobody = policy.token_identities().next().map(|name| {
+            format!(
+                "`{name}` connects by tokens, and the configuration has no `tokens.keys`: nobody \
+                 can connect as it"
+            )
+        });
+        let nobody = nobody.filter(|_| self.tokens.keys.is_empty());
+        policy.warnings.extend(nobody);
+        Ok(policy.within(self.environments.clone()))
+    }
+
+    /// Both.
+    ///
+    /// # Errors
+    /// What of either does not load.
+    pub(super) fn rules(&self, epoch: u64) -> Result<Policy, ServeError> {
+        let tokens = Arc::new(self.tokens(None)?);
+        Ok(self.policy(epoch)?.trusting(tokens))
+    }
+}
+
+/// What files looked like.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(super) struct Look {
+    policy: Stamp,
+    tokens: Stamp,
+}
+
+/// When files were last read, whether that took effect or not.
+struct Read {
+    /// What they looked like just before.
+    looked: Look,
+    /// The old one stayed in force.
+    failed: bool,
+    /// Why those before stayed in force, if they did.
+    tokens_error: Option<String>,
+}
+
+impl Rules {
+    /// What has been read, before which the files looked like that.
+    pub(super) fn new(policy: Policy, ground: Ground, looked: Look, log: Log) -> Self {
+        Self {
+            current: watch::Sender::new(Arc::new(policy)),
+            ground,
+            log,
+            read: Mutex::new(Read {
+                looked,
+                failed: false,
+                tokens_error: None,
+            }),
+        }
+    }
+
+    /// Those in force.
+    pub(super) fn current(&self) -> Arc<Policy> {
+        self.current.borrow().clone()
+    }
+
+    /// Those in force, now and later.
+    pub(super) fn subscribe(&self) -> watch::Receiver<Arc<Policy>> {
+        self.current.subscribe()
+    }
+
+    /// Puts on record what is in force at the start.
+    pub(super) async fn say_loaded(&self) -> Result<(), LogError> {
+        let policy = self.current();
+        let loaded = What::PolicyLoad {
+            policy: stamp(&policy),
+            error: None,
+        };
+        self.log.append(&Event::now(None, loaded)).await?;
+        if self.ground.takes_tokens() {
+            let loaded = loaded_tokens(&policy, None);
+            self.log.append(&Event::now(None, loaded)).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads everything again.
+    pub(super) async fn reload(&self) {
+        self.load_tokens(true).await;
+        self.load(None).await;
+    }
+
+    /// Takes the policy's files, and those of tokens, as they change.
+    pub(super) async fn watch(self: Arc<Self>) {
+        let mut last = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let look = self.look().await;
+            let known = self.read.lock().await.looked.clone();
+            // What is revoked is revoked at once, whether the policy loads or not, and whether
+            // files settle or not: those of tokens that cannot be read yet are tried again.
+            if look.tokens != known.tokens {
+                self.load_tokens(false).await;
+            }
+            let look = look.policy;
+            if look == known.policy {
+                last = None;
+            } else if last.replace(look.clone()).is_some_and(|last| last == look) {
+                self.load(Some(&look)).await;
+                last = None;
+            }
+        }
+    }
+
+    /// What the files look like.
+    async fn look(&self) -> Look {
+        let ground = self.ground.clone();
+        let look = tokio::task::spawn_blocking(move || ground.look());
+        // It does not panic; if it did, the files would be read once more.
+        look.await.unwrap_or_default()
+    }
+
+    /// Reads keys and revocations of tokens, under the policy that is in force. Where
+    /// that is not `asked` for, a configuration without is no event.
+    async fn load_tokens(&self, asked: bool) {
+        let mut read = self.read.lock().await;
+        read.looked.tokens = self.look().await.tokens;
+        if asked && !self.ground.takes_tokens() {
+            return;
+        }
+        let old = self.current.borrow().clone();
+        let (ground, before) = (self.ground.clone(), old.tokens().clone());
+        let loading = tokio::task::spawn_blocking(move || match ground.tokens(Some(&before)) {
+            Ok(tokens) => (Some(tokens), None),
+            // A key that cannot be read is no pardon for what has been revoked since.
+            Err(error) => (before.revoking(&ground.tokens), Some(error.to_string())),
+        });
+        let Ok((tokens, error)) = loading.await else {
+            tracing::error!("reading the tokens' files did not come to its end");
+            return;
+        };
+        if let Some(error) = &error {
+            // Tried again until they can be read; one error is said once.
+            read.looked.tokens = Stamp::default();
+            if !asked && tokens.is_none() && read.tokens_error.as_ref() == Some(error) {
+                return;
+            }
+            tracing::error!(%error, "tokens not loaded, those before stay in force");
+        }
+        read.tokens_error.clone_from(&error);
+        let policy = match tokens {
+            Some(tokens) => {
+                let mut policy = Policy::clone(&old).trusting(Arc::new(tokens));
+                policy.epoch += 1;
+                let policy = Arc::new(policy);
+                self.current.send_replace(policy.clone());
+                policy
+            }
+            None => old,
+        };
+        let what = loaded_tokens(&policy, error);
+        // A log that fails refuses statements by itself.
+        let _ = self.log.append(&Event::now(None, what)).await;
+    }
+
+    /// Reads the policy; of what has `settled`, only if it has not changed since, and no
+    /// event where it says what is in force anyway.
+    async fn load(&self, settled: Option<&Stamp>) {
+        let mut read = self.read.lock().await;
+        let before = self.look().await.policy;
+        if settled.is_some_and(|settled| *settled != before) {
+            return;
+        }
+        let old = self.current.borrow().clone();
+        let (ground, epoch) = (self.ground.clone(), old.epoch + 1);
+        let loading = tokio::task::spawn_blocking(move || ground.policy(epoch));
+        let Ok(loaded) = loading.await else {
+            tracing::error!("reading the policy did not come to its end");
+            return;
+        };
+        // Somebody writes: it is read again once that has settled.
+        if settled.is_some() && self.look().await.policy != before {
+            return;
+        }
+        read.looked.policy = before;
+        let failed = loaded.is_err();
+        if let Ok(policy) = &loaded
+            && settled.is_some()
+            && !read.failed
+            && policy.digest == old.digest
+        {
+            return;
+        }
+        read.failed = failed;
+        let (stamp, error) = match loaded {
+            Ok(policy) => {
+                tracing::info!(
+                    epoch = policy.epoch,
+                    digest = policy.digest,
+                    "policy loaded"
+                );
+                for warning in &policy.warnings {
+                    tracing::warn!("{warning}");
+                }
+                let stamp = stamp(&policy);
+                let policy = policy.trusting(old.tokens().clone());
+                self.current.send_replace(Arc::new(policy));
+                (stamp, None)
+            }
+            Err(error) => {
+                tracing::error!(%error, "policy not loaded, the old one stays in force");
+                (stamp(&old), Some(error.to_string()))
+            }
+        };
+        let loaded = What::PolicyLoad {
+            policy: stamp,
+            error,
+        };
+        // A log that fails refuses statements by itself.
+        let _ = self.log.append(&Event::now(None, loaded)).await;
+    }
+}
+
+fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
+    let tokens = policy.tokens();
+    What::TokensLoad {
+        epoch: policy.epoch,
+        keys: tokens.keys().map(str::to_owned).collect(),
+        revoked: tokens.revoked(),
+        error,
+    }
+}
+
+fn stamp(policy: &Policy) -> PolicyStamp {
+    PolicyStamp {
+        epoch: policy.epoch,
+        digest: policy.digest.as_str().into(),
+    }
+}
