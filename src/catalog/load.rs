@@ -87,6 +87,13 @@ enum Fault {
     Version(u32),
 }
 
+/// A query that goes on where the list of what is suspicious ends.
+macro_rules! suspicious {
+    ($rest:literal) => {
+        concat!(include_str!("load/suspect.sql"), include_str!($rest))
+    };
+}
+
 async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     inquiry
         .fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -101,10 +108,10 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
     let sequences = inquiry.fetch(include_str!("load/sequences.sql")).await?;
     let functions = inquiry.fetch(include_str!("load/functions.sql")).await?;
     let fields = inquiry.fetch(include_str!("load/fields.sql")).await?;
-    let operators = inquiry.fetch(include_str!("load/operators.sql")).await?;
-    let classes_of_indexes = inquiry.fetch(include_str!("load/opclasses.sql")).await?;
+    let operators = inquiry.fetch(suspicious!("load/operators.sql")).await?;
+    let classes_of_indexes = inquiry.fetch(suspicious!("load/opclasses.sql")).await?;
     let types = inquiry.fetch(include_str!("load/types.sql")).await?;
-    let runs = inquiry.fetch(include_str!("load/runs.sql")).await?;
+    let runs = inquiry.fetch(suspicious!("load/runs.sql")).await?;
     inquiry.fetch("COMMIT").await?;
 
     let mut texts = Texts::default();

@@ -1,14 +1,8 @@
 -- Operators: schema and name, of Postgres's own no more. Of others, the types they take
--- and give, and a row for each function that is not harmless by itself (see runs.sql)
+-- and give, and a row for each function that is not harmless by itself (see suspect.sql)
 -- and may run where they stand: their own, that of the operator which the planner may
 -- put in their place, those of the families that sort by them.
-WITH suspect AS (
-    SELECT p.oid, n.nspname, p.proname
-    FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE CASE WHEN p.oid < 16384 THEN p.provolatile <> 'i' ELSE l.lanname NOT IN ('internal', 'c') END
-), runs(operator, function) AS (
+, runs(operator, function) AS (
     SELECT o.oid, f.oprcode::pg_catalog.oid
     FROM pg_catalog.pg_operator o
     JOIN pg_catalog.pg_operator f ON f.oid IN (o.oid, o.oprcom, o.oprnegate)

@@ -1,15 +1,7 @@
 -- What can run where a value of a type comes into being, is cast or compared, beyond
 -- what Postgres comes with: the type (0: of any), and a function's schema and name, or
 -- an expression. OIDs below 16384 are Postgres's own (FirstNormalObjectId).
-WITH suspect AS (
-    -- Native functions are an administrator's to add; of Postgres's own, those that
-    -- may read more than their arguments count.
-    SELECT p.oid, n.nspname, p.proname
-    FROM pg_catalog.pg_proc p
-    JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace
-    JOIN pg_catalog.pg_language l ON l.oid = p.prolang
-    WHERE CASE WHEN p.oid < 16384 THEN p.provolatile <> 'i' ELSE l.lanname NOT IN ('internal', 'c') END
-), member AS (
+, member AS (
     -- Of families of operator classes: what sorts, hashes, and finds rows.
     SELECT m.amprocfamily AS family, m.amproclefttype AS one, m.amprocrighttype AS other,
            m.amproc::pg_catalog.oid AS function
