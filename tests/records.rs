@@ -304,6 +304,17 @@ fn count(proxy: &Proxy, filters: &str) -> usize {
     found.lines().count()
 }
 
+/// Somebody who is not who they say, on record.
+fn fail_to_log_in(proxy: &Proxy) {
+    let wrong = Client::with(
+        proxy.address,
+        &[("user", "nobody"), ("database", "shop")],
+        "no",
+    );
+    assert!(wrong.is_err());
+    proxy.events_soon("authentication_failure", 1);
+}
+
 #[test]
 fn what_is_recorded_is_found() {
     let (_postgres, proxy) = start();
@@ -313,13 +324,7 @@ fn what_is_recorded_is_found() {
     let mut analyst = proxy.client("analyst");
     analyst.run("SELECT ssn FROM customers", By::Simple);
     analyst.run("SELECT count(*) FROM orders", By::Simple);
-    let wrong = Client::with(
-        proxy.address,
-        &[("user", "nobody"), ("database", "shop")],
-        "no",
-    );
-    assert!(wrong.is_err());
-    proxy.events_soon("authentication_failure", 1);
+    fail_to_log_in(&proxy);
     for (filters, found) in [
         ("", 4),
         ("--all --event statement", 3),
@@ -493,13 +498,7 @@ fn every_record_is_one_of_the_published_schema() {
         client.run("SELECT 1; SELECT 1 / 0; SELECT 2", By::Simple);
         client.run("SELECT email FROM customers", By::Extended);
     }
-    let wrong = Client::with(
-        proxy.address,
-        &[("user", "nobody"), ("database", "shop")],
-        "no",
-    );
-    assert!(wrong.is_err());
-    proxy.events_soon("authentication_failure", 1);
+    fail_to_log_in(&proxy);
     proxy.signal("TERM");
     assert!(proxy.ended().success());
     let all = records(&proxy);

@@ -134,6 +134,17 @@ async fn nothing_is_sent_whose_intent_is_not_on_record() {
     }
 }
 
+/// A session whose log could be written until now.
+async fn unwritable() -> (Pipe, Proxy, Raw) {
+    let pipe = Pipe::new();
+    let reader = pipe.reader();
+    let proxy = Proxy::with(pipe.path.to_str()).await;
+    let mut raw = proxy.raw().await;
+    assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
+    drop(reader);
+    (pipe, proxy, raw)
+}
+
 #[tokio::test]
 async fn what_cannot_be_put_on_record_is_refused_and_not_run() {
     let insert = |id: u32| format!("INSERT INTO sink VALUES ({id})");
@@ -152,12 +163,7 @@ async fn what_cannot_be_put_on_record_is_refused_and_not_run() {
             "FATAL:58030 end",
         ),
     ] {
-        let pipe = Pipe::new();
-        let reader = pipe.reader();
-        let proxy = Proxy::with(pipe.path.to_str()).await;
-        let mut raw = proxy.raw().await;
-        assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
-        drop(reader);
+        let (pipe, _proxy, mut raw) = unwritable().await;
         assert_eq!(raw.ask(&[ask]).await, answer);
         if answer.starts_with("ERROR") {
             // It goes on by itself once the log can be written.
@@ -203,12 +209,7 @@ async fn the_rest_of_a_message_is_not_sent_without_its_beginning() {
             "ERROR:58030 Z:I",
         ),
     ] {
-        let pipe = Pipe::new();
-        let reader = pipe.reader();
-        let proxy = Proxy::with(pipe.path.to_str()).await;
-        let mut raw = proxy.raw().await;
-        assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
-        drop(reader);
+        let (_pipe, _proxy, mut raw) = unwritable().await;
         raw.send(&[ahead]).await;
         tokio::time::sleep(std::time::Duration::from_millis(300)).await;
         raw.send(&[rest]).await;

@@ -27,15 +27,19 @@ pub(super) fn place(call: &nodes::FuncCall) -> Option<usize> {
     }
 }
 
-/// Whether a call can be a column's name in front of a row: `name(x.y)` is `(x.y).name`
-/// where no function of that name fits (ParseFuncOrColumn, parse_func.c).
-pub(super) fn projects(call: &nodes::FuncCall) -> bool {
-    let decorated = !call.agg_order().is_empty()
+/// Whether anything but arguments stands in a call or behind it.
+pub(super) fn is_decorated(call: &nodes::FuncCall) -> bool {
+    !call.agg_order().is_empty()
         || !matches!(call.agg_filter(), Node::None)
         || call.over().is_some()
         || call.agg_star
         || call.agg_distinct
-        || call.func_variadic;
+        || call.func_variadic
+}
+
+/// Whether a call can be a column's name in front of a row: `name(x.y)` is `(x.y).name`
+/// where no function of that name fits (ParseFuncOrColumn, parse_func.c).
+pub(super) fn projects(call: &nodes::FuncCall) -> bool {
     let mut arguments = call.args().iter();
     let one = matches!(
         (arguments.next(), arguments.next()),
@@ -44,7 +48,7 @@ pub(super) fn projects(call: &nodes::FuncCall) -> bool {
             None
         )
     );
-    one && !decorated && call.funcname().len() == 1
+    one && !is_decorated(call) && call.funcname().len() == 1
 }
 
 /// A text that is cast to the name of a relation, which it is either way.

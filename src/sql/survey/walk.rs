@@ -440,13 +440,7 @@ fn expanded(item: Node<'_>) -> Option<&nodes::FuncCall> {
         return None;
     };
     let typed = !matches!(pair.get(1), None | Some(Node::None));
-    let decorated = !call.agg_order().is_empty()
-        || !matches!(call.agg_filter(), Node::None)
-        || call.over().is_some()
-        || call.agg_star
-        || call.agg_distinct
-        || call.func_variadic;
     let mut name = call.funcname().iter().map(Node::as_str);
     let named = name.next() == Some(Some("unnest")) && name.next().is_none();
-    (named && call.args().len() > 1 && !decorated && !typed).then_some(call)
+    (named && call.args().len() > 1 && !argument::is_decorated(call) && !typed).then_some(call)
 }
