@@ -25,6 +25,7 @@ pub mod catalog;
 pub mod cli;
 pub mod config;
 pub mod error;
+pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod policy;
