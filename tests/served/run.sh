@@ -1,6 +1,6 @@
 #!/bin/sh
 # How much of Postgres's own regression suite is served as without the proxy: fetches
-# the suite, runs it and prints a table. A quarter of an hour on two quiet cores.
+# the suite, runs it and prints a table. Some 22 minutes on two cores.
 #
 #   sh tests/served/run.sh [SCRIPT…]     all of it, or these scripts of it
 #
