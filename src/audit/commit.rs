@@ -8,9 +8,7 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
-
-use super::log::LogError;
+use super::log::{Answer, tell};
 use super::writer::Writer;
 
 /// How long what nobody waits for may be on its way to disk.
@@ -28,7 +26,7 @@ struct Room {
 
 #[derive(Debug, Default)]
 struct Waiting {
-    all: Vec<oneshot::Sender<Result<(), LogError>>>,
+    all: Vec<Answer>,
     ended: bool,
 }
 
@@ -49,14 +47,12 @@ impl Commit {
         Ok(Self(room))
     }
 
-    /// Waits until what the caller has written is on disk.
-    pub(super) async fn wait(&self) -> Result<(), LogError> {
-        let (done, is_done) = oneshot::channel();
-        self.0.lock().all.push(done);
-        self.0.wake.notify_one();
-        is_done
-            .await
-            .map_err(|_| LogError("its writer has ended".into()))?
+    /// Has them wait until what they have had written is on disk.
+    pub(super) fn wait(&self, those: Vec<Answer>) {
+        if !those.is_empty() {
+            self.0.lock().all.extend(those);
+            self.0.wake.notify_one();
+        }
     }
 }
 
@@ -89,10 +85,7 @@ fn run(room: &Room, writer: &Mutex<Writer>) {
             None => lock().all_synced(),
         };
         drop(alone);
-        for done in served {
-            // Nobody may be waiting any more.
-            let _ = done.send(synced.clone());
-        }
+        tell(served, &synced);
         if ended {
             return;
         }

@@ -43,7 +43,6 @@ struct Parts {
     writer: Arc<Mutex<Writer>>,
     state: Arc<State>,
     durability: Durability,
-    commit: Option<Commit>,
     /// Asks for a checkpoint
     sealer: Option<std::sync::mpsc::Sender<seal::Asked>>,
 }
@@ -77,8 +76,27 @@ impl crate::error::Tell for LogError {
 #[derive(Debug)]
 struct Job {
     lines: Lines,
-    /// Who waits, if anybody does
-    answer: Option<oneshot::Sender<Result<(), LogError>>>,
+    /// Who waits, if anybody does, and for what
+    waits: Option<(Until, Answer)>,
+}
+
+/// What who appends waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Until {
+    Written,
+    /// As durable as is configured
+    Durable,
+}
+
+/// Who hears what became of what was appended.
+pub(super) type Answer = oneshot::Sender<Result<(), LogError>>;
+
+/// Tells all of them.
+pub(super) fn tell(waiting: impl IntoIterator<Item = Answer>, what: &Result<(), LogError>) {
+    for answer in waiting {
+        // Nobody may be waiting any more; the record is written all the same.
+        let _ = answer.send(what.clone());
+    }
 }
 
 impl Log {
@@ -155,14 +173,13 @@ impl Log {
         let own = writer.clone();
         std::thread::Builder::new()
             .name("audit".into())
-            .spawn(move || run(&own, jobs))
+            .spawn(move || run(&own, commit.as_ref(), jobs))
             .map_err(fault)?;
         Ok(Self(Arc::new(Parts {
             queue,
             writer,
             state,
             durability,
-            commit,
             sealer,
         })))
     }
@@ -180,7 +197,7 @@ impl Log {
     /// # Errors
     /// Where they could not be written: the caller must refuse what follows.
     pub async fn append_all(&self, events: &[Event]) -> Result<(), LogError> {
-        self.write(Lines::of(events)?).await
+        self.write(Lines::of(events)?, Until::Written).await
     }
 
     /// Appends what is about to be done, and waits until that is as durable as is
@@ -189,11 +206,7 @@ impl Log {
     /// # Errors
     /// Where it is not: the caller must not do it.
     pub async fn intend(&self, events: &[Event]) -> Result<(), LogError> {
-        self.append_all(events).await?;
-        match &self.0.commit {
-            Some(commit) => commit.wait().await,
-            None => Ok(()),
-        }
+        self.write(Lines::of(events)?, Until::Durable).await
     }
 
     /// Whether statements may run: the last write succeeded, or a probe now does.
@@ -206,7 +219,7 @@ impl Log {
         }
         // The probe writes no line of its own: the writer puts what it kept,
         // and a note of the gap, in front.
-        self.send(Lines::default(), true).await
+        self.send(Lines::default(), Some(Until::Written)).await
     }
 
     /// Says that nothing more is to come, and brings all there is to disk.
@@ -217,7 +230,7 @@ impl Log {
         self.0.state.closing.store(true, Ordering::Release);
         // Through the queue, behind what is in it.
         let closed = Lines::of(&[Event::now(None, What::LogClosed)])?;
-        self.send(closed, true).await?;
+        self.send(closed, Some(Until::Written)).await?;
         self.seal().await?;
         let writer = self.0.writer.clone();
         let synced = tokio::task::spawn_blocking(move || {
@@ -254,23 +267,24 @@ impl Log {
         answered.await.map_err(|_| gone())?
     }
 
-    async fn write(&self, lines: Lines) -> Result<(), LogError> {
+    async fn write(&self, lines: Lines, until: Until) -> Result<(), LogError> {
         if self.0.durability == Durability::Async {
-            return self.send(lines, false).await;
+            return self.send(lines, None).await;
         }
         match self.write_here(&lines) {
             Some(written) => written,
-            None => self.send(lines, true).await,
+            None => self.send(lines, Some(until)).await,
         }
     }
 
-    /// Has the thread write.
-    async fn send(&self, lines: Lines, waits: bool) -> Result<(), LogError> {
+    /// Has the thread write, and waits so long.
+    async fn send(&self, lines: Lines, until: Option<Until>) -> Result<(), LogError> {
         let (answer, answered) = oneshot::channel();
-        let answer = waits.then_some(answer);
-        let job = Job { lines, answer };
+        let waits = until.map(|until| (until, answer));
+        let waiting = waits.is_some();
+        let job = Job { lines, waits };
         self.0.queue.send(job).await.map_err(|_| gone())?;
-        match waits {
+        match waiting {
             true => answered.await.map_err(|_| gone())?,
             false => Ok(()),
         }
@@ -325,8 +339,8 @@ fn found(opened: &Opened, path: &Path, size: u64) -> Vec<Event> {
         .collect()
 }
 
-/// The thread's work.
-fn run(writer: &Mutex<Writer>, mut jobs: mpsc::Receiver<Job>) {
+/// The thread's work. Who waits for the disk is handed on, to where that is waited for.
+fn run(writer: &Mutex<Writer>, commit: Option<&Commit>, mut jobs: mpsc::Receiver<Job>) {
     while let Some(first) = jobs.blocking_recv() {
         let mut batch = vec![first];
         while batch.len() < BATCH {
@@ -336,11 +350,16 @@ fn run(writer: &Mutex<Writer>, mut jobs: mpsc::Receiver<Job>) {
             }
         }
         let lines: Vec<_> = batch.iter().map(|job| &job.lines).collect();
-        let answer = lock(writer).write(&lines);
-        for waiting in batch.into_iter().filter_map(|job| job.answer) {
-            // Nobody may be waiting any more; the record is written all the same.
-            let _ = waiting.send(answer.clone());
+        let written = lock(writer).write(&lines);
+        let waiting = batch.into_iter().filter_map(|job| job.waits);
+        let (durable, others): (Vec<_>, Vec<_>) =
+            waiting.partition(|(until, _)| *until == Until::Durable);
+        let durable = durable.into_iter().map(|(_, answer)| answer);
+        match (&written, commit) {
+            (Ok(()), Some(commit)) => commit.wait(durable.collect()),
+            _ => tell(durable, &written),
         }
+        tell(others.into_iter().map(|(_, answer)| answer), &written);
     }
 }
 
