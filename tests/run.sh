@@ -41,10 +41,12 @@ target="${CARGO_TARGET_DIR:-target}"
 export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-none}"
 
 copy=""
+building=""
 installing=""
 left() {
     rm -rf "$copy"
-    [ -z "$installing" ] || kill "$installing" 2>/dev/null || true
+    # shellcheck disable=SC2086 # each a process, or none
+    kill $building $installing 2>/dev/null || true
 }
 trap left EXIT
 
@@ -65,8 +67,14 @@ cargo clippy --locked --all-targets -- -D warnings
 
 step tests
 cargo test --locked --no-run
+# While tests wait for servers, what further steps need is built.
+if [ -z "$quick" ]; then
+    # Not before the tests have begun, which would wait for it.
+    (sleep 5 && exec nice sh tests/fuzz/run.sh --build) &
+    building=$!
+fi
 if [ -z "$quick" ] && ! cargo deny --version >/dev/null 2>&1; then
-    # Built once, without optimisation, kept in target/, and while tests wait for servers.
+    # Built once, without optimisation, kept in target/.
     nice cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features \
         --quiet --root target/tools --target-dir target/tools/build &
     installing=$!

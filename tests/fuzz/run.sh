@@ -4,6 +4,7 @@
 #   sh tests/fuzz/run.sh                     20 seconds, as tests/run.sh does
 #   sh tests/fuzz/run.sh 3600                an hour, optimized
 #   sh tests/fuzz/run.sh 3600 plan           one target
+#   sh tests/fuzz/run.sh --build             builds what the 20 seconds need, no more
 #   TARGET INPUT…                            an input again (the last line of a
 #                                            failure says where TARGET is)
 #
@@ -16,6 +17,11 @@
 set -eu
 cd "$(dirname "$0")/../.."
 
+leave=""
+if [ "${1:-}" = --build ]; then
+    leave=exec
+    shift
+fi
 seconds="${1:-20}"
 [ $# -eq 0 ] || shift
 [ $# -gt 0 ] || set -- frames startup plan
@@ -31,7 +37,8 @@ command -v "${CXX:-c++}" >/dev/null 2>&1 || export CXX=clang++
 # The short run says the same of the same program; the long one looks elsewhere.
 seed=1
 [ $profile = debug ] || seed=0
-RUSTC_WRAPPER="$PWD/tests/fuzz/instrument.sh" cargo build --locked --quiet ${release:-} \
+export RUSTC_WRAPPER="$PWD/tests/fuzz/instrument.sh"
+$leave cargo build --locked --quiet ${release:-} \
     --manifest-path tests/fuzz/Cargo.toml --target-dir "$target"
 
 # Every statement of the corpora, behind the place of its caller in `CALLERS`.
