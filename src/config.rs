@@ -28,7 +28,7 @@ pub use dataset::{Dataset, Upstream, UpstreamTls};
 pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
 pub use listen::{Listen, Plaintext, ServerTls};
-pub use secret::{Secret, SecretError, SecretRef};
+pub use secret::{Exec, Json, SecretRef};
 pub use tokens::{Algorithm, Issuer, Tokens};
 
 /// The configuration of `pgveil serve`.

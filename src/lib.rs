@@ -29,6 +29,7 @@ pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod policy;
+pub mod secret;
 pub mod session;
 mod socket;
 pub mod sql;

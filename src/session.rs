@@ -38,7 +38,7 @@ use tokio::sync::{Notify, watch};
 
 pub use authority::{Authority, Decided, Governed, Sight, Standing};
 pub use cancel::Cancels;
-pub use dataset::Dataset;
+pub use dataset::{Dataset, Settings};
 pub use planning::{Planning, STACK};
 pub use tag::Tag;
 

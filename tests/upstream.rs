@@ -9,13 +9,16 @@
 
 mod support;
 
-use std::sync::OnceLock;
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use pgveil::config::{Exec, SecretRef};
 use pgveil::error::Tell;
+use pgveil::secret::Source;
 use pgveil::upstream::Stream;
 use pgveil::upstream::connect::{
-    CancelKey, Cause, ConnectError, Secret, Target, TlsMode, Upstream, cancel, connect,
+    CancelKey, Cause, ConnectError, Target, TlsMode, Upstream, cancel, connect,
 };
 use support::postgres::{Options, Postgres};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -27,7 +30,7 @@ fn server() -> &'static Postgres {
         let server = Postgres::with(Options {
             tls: true,
             hba: [
-                "host all scram all scram-sha-256",
+                "host all scram,turning all scram-sha-256",
                 "host all md5 all md5",
                 "host all clear all password",
                 "hostssl all tls all scram-sha-256",
@@ -176,7 +179,7 @@ fn own_address() -> Option<std::net::IpAddr> {
 #[tokio::test]
 async fn scram_over_the_socket() {
     let mut target = server().target("scram");
-    target.password = Some(Secret::new("pässword of scram"));
+    target.password = Some(Arc::new(Source::fixed("pässword of scram")));
     connect(&target, &[]).await.unwrap();
 }
 
@@ -425,4 +428,59 @@ async fn a_statement_can_be_cancelled() {
 fn a_password_is_printed_nowhere() {
     let target = server().tcp("scram", "pässword of scram");
     assert!(!format!("{target:?}").contains("pässword"));
+}
+
+/// A password is changed in two places, and neither order loses a connection.
+#[tokio::test]
+async fn a_password_that_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    server().psql("CREATE ROLE turning LOGIN PASSWORD 'one'");
+    let tool = folder.path().join("tool");
+    let text = format!("#!/bin/sh\ncat {}", file.display());
+    std::fs::write(&tool, text).unwrap();
+    std::fs::set_permissions(&tool, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let exec = Exec {
+        command: vec![tool.display().to_string()],
+        timeout: Duration::from_secs(5),
+        lifetime: Some(Duration::from_secs(3_600)),
+        json: None,
+        environment: Vec::new(),
+    };
+    std::fs::write(&file, "one").unwrap();
+    let by = |reference| Target {
+        password: Some(Arc::new(Source::of(&reference))),
+        ..server().tcp("turning", "")
+    };
+    let (read, run) = (by(SecretRef::File(file.clone())), by(SecretRef::Exec(exec)));
+    let mut running = connect(&read, &[]).await.unwrap();
+    connect(&run, &[]).await.unwrap();
+
+    // First the file: what Postgres still takes is what it took before.
+    std::fs::write(&file, "two").unwrap();
+    connect(&read, &[]).await.unwrap();
+    connect(&run, &[]).await.unwrap();
+    // Then Postgres: the program, whose answer is good for an hour, is asked again.
+    server().psql("ALTER ROLE turning PASSWORD 'two'");
+    connect(&read, &[]).await.unwrap();
+    connect(&run, &[]).await.unwrap();
+
+    // First Postgres.
+    server().psql("ALTER ROLE turning PASSWORD 'three'");
+    let error = refused(&read).await;
+    assert!(matches!(&error.cause, Cause::Refused { state, .. } if state == "28P01"));
+    for secret in ["two", "three"] {
+        assert!(!format!("{error:?} {error} {read:?}").contains(secret));
+    }
+    std::fs::write(&file, "three\n").unwrap();
+    connect(&read, &[]).await.unwrap();
+
+    // None that can be had ends no session, and is no reason to refuse the next.
+    std::fs::remove_file(&file).unwrap();
+    connect(&read, &[]).await.unwrap();
+    assert!(contains(&ask(&mut running, "SELECT 41 + 1").await, "42"));
+    let target = by(SecretRef::File(file));
+    let error = refused(&target).await;
+    assert!(matches!(error.cause, Cause::Secret(_)), "{error}");
+    tells_nothing(&error, &target);
 }

@@ -7,6 +7,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use super::tree::note::{NoteError, Signer};
 
 /// Why there is no key.
@@ -30,7 +32,7 @@ pub enum KeyError {
 pub fn read_or_make(file: &Path) -> Result<(Signer, bool), KeyError> {
     let fault = |error| KeyError::File(file.to_owned(), error);
     let text = match fs::read_to_string(file) {
-        Ok(text) => text,
+        Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return make(file, None).map(|signer| (signer, true));
         }
@@ -52,6 +54,7 @@ pub fn make(file: &Path, name: Option<&str>) -> Result<Signer, KeyError> {
     let fault = |error| KeyError::File(file.to_owned(), error);
     let (signer, text) =
         Signer::generate(name).map_err(|error| KeyError::Key(file.to_owned(), error))?;
+    let text = Zeroizing::new(text);
     put(file, &text, 0o600).map_err(fault)?;
     let public = file.with_extension("pub");
     put(&public, &signer.verifier().text(), 0o644)

@@ -38,7 +38,7 @@ impl Serve {
     pub(super) fn run(&self) -> Result<(), Box<dyn Error>> {
         let config = Config::load(&self.config)?;
         if self.check {
-            return Ok(proxy::check(&config)?);
+            return Ok(runtime()?.block_on(proxy::check(&config))?);
         }
         log(&config.log);
         runtime()?.block_on(serve(config))

@@ -98,7 +98,7 @@ impl Token {
         match self {
             Self::Mint(mint) => mint.run(),
             Self::Revoke(revoke) => revoke.run(),
-            Self::Key => Ok(write!(std::io::stdout(), "{}", Key::generate()?)?),
+            Self::Key => Ok(std::io::stdout().write_all(Key::generate()?.as_bytes())?),
         }
     }
 }

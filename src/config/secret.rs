@@ -1,40 +1,18 @@
 //! Secrets, named by where they are: never written into a configuration.
 //!
-//! Invariant: neither `Debug` nor an error shows a secret.
+//! Knows nothing about how they are read. Invariant: what is written where a name belongs
+//! is not repeated in an error.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
 
-/// A secret's bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
-
-impl Secret {
-    /// Of these bytes.
-    pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(bytes.into())
-    }
-
-    /// The bytes themselves, to be used and not shown.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The text, where it is one.
-    pub fn expose_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
+use super::duration;
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,61 +21,101 @@ pub enum SecretRef {
     Env(String),
     /// In a file.
     File(PathBuf),
+    /// Printed by a program.
+    Exec(Exec),
 }
 
-/// Why a secret could not be had.
-#[derive(Debug, thiserror::Error)]
-pub enum SecretError {
-    /// The variable is not set.
-    #[error("the environment variable `{0}`, which should hold a secret, is not set")]
-    Unset(String),
-    /// The file cannot be read.
-    #[error("the secret in {path} cannot be read: {source}")]
-    File {
-        /// Which
-        path: PathBuf,
-        /// Why
-        source: std::io::Error,
-    },
-    /// Bytes that are not text, where a password belongs.
-    #[error("the secret from {0} is not UTF-8 text")]
-    NotText(SecretRef),
-    /// Nothing in it.
-    #[error("the secret from {0} is empty")]
-    Empty(SecretRef),
+/// A program that prints a secret: run as it is, not by a shell, and again before what it
+/// gave has ended.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Exec {
+    /// The program by its absolute path, and its arguments. No secret belongs here.
+    pub command: Vec<String>,
+    /// How long it may run before it is killed.
+    #[serde(
+        default = "default_timeout",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub timeout: Duration,
+    /// How long what it prints is good for; left out where `json.expires` tells.
+    #[serde(default, deserialize_with = "lifetime")]
+    #[schemars(with = "Option<String>")]
+    pub lifetime: Option<Duration>,
+    /// Where the secret is in what it prints, if that is a JSON object; else all of it is.
+    pub json: Option<Json>,
+    /// Variables of the proxy's own environment that it gets, beside PATH and HOME.
+    #[serde(default)]
+    pub environment: Vec<String>,
+}
+
+/// Fields of a JSON object; `a.b` is the field `b` of the object `a`.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Json {
+    /// The field that is the secret.
+    pub secret: String,
+    /// The field that says when it ends: RFC 3339, or seconds since 1970.
+    pub expires: Option<String>,
+}
+
+fn default_timeout() -> Duration {
+    Duration::from_secs(10)
+}
+
+fn lifetime<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    duration::deserialize(deserializer).map(Some)
+}
+
+impl Exec {
+    fn check(&self) -> Result<(), &'static str> {
+        let within = |time: Duration, least, most| {
+            (Duration::from_secs(least)..=Duration::from_secs(most)).contains(&time)
+        };
+        let expires = self.json.as_ref().and_then(|json| json.expires.as_ref());
+        match (self.command.first(), self.lifetime, expires) {
+            (None, ..) => Err("`command` is empty: name a program"),
+            (Some(program), ..) if !program.starts_with('/') => {
+                Err("the program in `command` is named by its absolute path: no shell looks for it")
+            }
+            _ if self.command.iter().any(|word| word.contains('\0')) => {
+                Err("`command` holds a zero byte")
+            }
+            _ if !self.environment.iter().all(|name| is_variable(name)) => {
+                Err("`environment` lists names of variables")
+            }
+            _ if !within(self.timeout, 1, 300) => Err("`timeout` must be from 1s to 5m"),
+            (_, None, None) => {
+                Err("say how long what it prints is good for: `lifetime`, or `json.expires`")
+            }
+            (_, Some(_), Some(_)) => Err("either `lifetime` or `json.expires`, not both"),
+            (_, Some(lifetime), None) if lifetime < Duration::from_secs(5) => {
+                Err("`lifetime` must be 5s or more")
+            }
+            (_, Some(_), None) | (_, None, Some(_)) => Ok(()),
+        }
+    }
+}
+
+/// The program alone: arguments are for nobody's log.
+impl fmt::Display for Exec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let program = self.command.first().map_or("", String::as_str);
+        write!(f, "the program `{}`", program.escape_debug())
+    }
+}
+
+/// The environment has no other names, and asking for one panics.
+fn is_variable(name: &str) -> bool {
+    !name.is_empty() && !name.contains(['=', '\0'])
 }
 
 impl SecretRef {
-    /// Reads it, without the line end that editors leave.
-    ///
-    /// # Errors
-    /// As [`SecretError`] says.
-    pub fn resolve(&self) -> Result<Secret, SecretError> {
-        let mut bytes = match self {
-            Self::Env(name) => std::env::var_os(name)
-                .ok_or_else(|| SecretError::Unset(name.clone()))?
-                .into_encoded_bytes(),
-            Self::File(path) => std::fs::read(path).map_err(|source| SecretError::File {
-                path: path.clone(),
-                source,
-            })?,
-        };
-        if bytes.last() == Some(&b'\n') {
-            bytes.pop();
-            if bytes.last() == Some(&b'\r') {
-                bytes.pop();
-            }
-        }
-        if bytes.is_empty() {
-            return Err(SecretError::Empty(self.clone()));
-        }
-        Ok(Secret(bytes))
-    }
-
     pub(super) fn path_mut(&mut self) -> Option<&mut PathBuf> {
         match self {
             Self::File(path) => Some(path),
-            Self::Env(_) => None,
+            Self::Env(_) | Self::Exec(_) => None,
         }
     }
 }
@@ -107,6 +125,7 @@ impl fmt::Display for SecretRef {
         match self {
             Self::Env(name) => write!(f, "the environment variable `{name}`"),
             Self::File(path) => write!(f, "{}", path.display()),
+            Self::Exec(exec) => exec.fmt(f),
         }
     }
 }
@@ -121,7 +140,7 @@ impl<'de> Deserialize<'de> for SecretRef {
 struct Reference;
 
 const INLINE: &str = "a secret is not written here: \
-    name where it is, by `{ env: VARIABLE }` or `{ file: path }`";
+    name where it is, by `{ env: VARIABLE }`, `{ file: path }` or `{ exec: { command: … } }`";
 
 fn inline<T, E: de::Error>() -> Result<T, E> {
     Err(E::custom(INLINE))
@@ -131,28 +150,32 @@ impl<'de> Visitor<'de> for Reference {
     type Value = SecretRef;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("`{ env: VARIABLE }` or `{ file: path }`")
+        f.write_str("`{ env: VARIABLE }`, `{ file: path }` or `{ exec: … }`")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
-        const FIELDS: &[&str] = &["env", "file"];
+        const FIELDS: &[&str] = &["env", "file", "exec"];
         let reference = match map.next_key::<String>()?.as_deref() {
             Some("env") => {
                 let name: String = map.next_value()?;
-                // The environment has no such names, and asking for one panics.
-                if name.is_empty() || name.contains(['=', '\0']) {
+                if !is_variable(&name) {
                     return Err(de::Error::custom("not a name of an environment variable"));
                 }
                 SecretRef::Env(name)
             }
             Some("file") => SecretRef::File(map.next_value()?),
+            Some("exec") => {
+                let exec: Exec = map.next_value()?;
+                exec.check().map_err(de::Error::custom)?;
+                SecretRef::Exec(exec)
+            }
             Some(other) => return Err(de::Error::unknown_field(other, FIELDS)),
             None => return inline(),
         };
         match map.next_key::<String>()? {
             None => Ok(reference),
             Some(key) if FIELDS.contains(&key.as_str()) => Err(de::Error::custom(
-                "a secret is in one place: `env` or `file`, not both",
+                "a secret is in one place: `env`, `file` or `exec`",
             )),
             Some(key) => Err(de::Error::unknown_field(&key, FIELDS)),
         }
@@ -204,7 +227,9 @@ impl JsonSchema for SecretRef {
         "SecretRef".into()
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let mut exec = schemas.subschema_for::<Exec>();
+        exec.insert("description".into(), "The program that prints it.".into());
         schemars::json_schema!({
             "description": "Where a secret is; it is never written here itself.",
             "oneOf": [
@@ -224,6 +249,12 @@ impl JsonSchema for SecretRef {
                         "description": "The file that holds it, relative to the configuration's."
                     } },
                     "required": ["file"],
+                    "additionalProperties": false
+                },
+                {
+                    "type": "object",
+                    "properties": { "exec": exec },
+                    "required": ["exec"],
                     "additionalProperties": false
                 }
             ]

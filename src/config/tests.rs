@@ -222,7 +222,7 @@ fn inline_secrets_are_refused_and_not_repeated() {
         );
     }
     let upstream = "host: localhost, dbname: a, user: b, password:";
-    refused_upstream(&format!("{upstream} {{ env: A, file: b }}"), "not both");
+    refused_upstream(&format!("{upstream} {{ env: A, file: b }}"), "in one place");
     refused_upstream(&format!("{upstream} {{ evn: A }}"), "did you mean `env`?");
     refused_upstream(
         &format!("{upstream} {{ env: '' }}"),
@@ -233,6 +233,47 @@ fn inline_secrets_are_refused_and_not_repeated() {
         "not a name of an environment",
     );
     refused_upstream(&format!("{upstream} {{}}"), "a secret is not written here");
+}
+
+#[test]
+fn a_program_that_prints_a_secret_is_named_whole() {
+    let upstream = "host: localhost, dbname: a, user: b, password: { exec:";
+    for (exec, expected) in [
+        ("{ command: [], lifetime: 1m }", "`command` is empty"),
+        ("{ command: token, lifetime: 1m }", "expected"),
+        ("{ command: [token], lifetime: 1m }", "by its absolute path"),
+        (
+            "{ command: ['token a'], lifetime: 1m }",
+            "by its absolute path",
+        ),
+        ("{ command: [/token] }", "`lifetime`, or `json.expires`"),
+        ("{ command: [/token], lifetime: 1s }", "5s or more"),
+        (
+            "{ command: [/token], lifetime: 1m, timeout: 6m }",
+            "from 1s to 5m",
+        ),
+        (
+            "{ command: [/token], lifetime: 1m, environment: ['A=B'] }",
+            "lists names",
+        ),
+        (
+            "{ command: [/token], lifetime: 1m, shell: true }",
+            "unknown key `shell`",
+        ),
+        (
+            "{ command: [/token], lifetime: 1m, json: { secret: a, expires: b } }",
+            "not both",
+        ),
+        ("hunter2", "expected"),
+    ] {
+        refused_upstream(&format!("{upstream} {exec} }}"), expected);
+    }
+    let exec = "{ command: [/token, a b], json: { secret: a.b, expires: c } }";
+    let text = format!("datasets: {{ shop: {{ upstream: {{ {upstream} {exec} }} }} }} }}");
+    let config = parse(&text).unwrap();
+    let password = config.datasets["shop"].upstream.password.as_ref();
+    // Arguments are in no message.
+    assert_eq!(password.unwrap().to_string(), "the program `/token`");
 }
 
 #[test]
@@ -250,38 +291,6 @@ fn files_are_named_in_errors_and_paths_start_from_them() {
     std::fs::write(&path, MINIMAL).unwrap();
     let config = Config::load(&path).unwrap();
     assert_eq!(config.policies, folder.path().join("policies"));
-}
-
-#[test]
-fn secrets_are_read_from_where_they_are() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("secret");
-    let resolve = |content: &[u8]| {
-        std::fs::write(&path, content).unwrap();
-        SecretRef::File(path.clone()).resolve()
-    };
-    assert_eq!(resolve(b"a b \n").unwrap().expose(), b"a b ");
-    assert_eq!(resolve(b"a\r\n").unwrap().expose(), b"a");
-    assert_eq!(resolve(b"a\n\n").unwrap().expose(), b"a\n");
-    assert_eq!(resolve(b"\xff").unwrap().expose_str(), None);
-    assert!(matches!(resolve(b"\n"), Err(SecretError::Empty(_))));
-    let missing = SecretRef::File(folder.path().join("none")).resolve();
-    assert!(matches!(missing, Err(SecretError::File { .. })));
-    let unset = SecretRef::Env("PGVEIL_TEST_NOT_SET".into()).resolve();
-    assert!(
-        unset
-            .unwrap_err()
-            .to_string()
-            .contains("`PGVEIL_TEST_NOT_SET`")
-    );
-    assert!(
-        !SecretRef::Env("PATH".into())
-            .resolve()
-            .unwrap()
-            .expose()
-            .is_empty()
-    );
-    assert_eq!(format!("{:?}", Secret::new("x")), "Secret(…)");
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
+use zeroize::Zeroizing;
 
 use crate::audit::record::What;
 use crate::audit::{Event, Log};
@@ -20,6 +21,9 @@ use crate::upstream::connect::Target;
 
 /// [`Dataset::pause`], where nobody says otherwise.
 const PAUSE: Duration = Duration::from_secs(1);
+
+/// Settings by name, some of which are secret: overwritten in the end.
+pub type Settings = Zeroizing<Vec<(String, String)>>;
 
 /// A dataset.
 pub struct Dataset {
@@ -33,7 +37,7 @@ pub struct Dataset {
     pub pause: Duration,
     /// Settings that go into the startup packet of each session upstream, and
     /// nowhere else: the masking keys.
-    pub settings: Vec<(String, String)>,
+    pub settings: Settings,
     catalog: watch::Sender<Arc<Catalog>>,
     /// Held while it is being read.
     reading: Mutex<Read>,
@@ -58,12 +62,7 @@ const UNREAD: u64 = 0;
 impl Dataset {
     /// A dataset with that catalog; with the default one, where it could not be read
     /// yet.
-    pub fn new(
-        name: Arc<str>,
-        target: Arc<Target>,
-        settings: Vec<(String, String)>,
-        catalog: Catalog,
-    ) -> Self {
+    pub fn new(name: Arc<str>, target: Arc<Target>, settings: Settings, catalog: Catalog) -> Self {
         Self {
             name,
             environment: None,

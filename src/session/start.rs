@@ -19,7 +19,7 @@ use super::pipeline::Pipeline;
 use super::requests::{Requests, no_grant, shutting_down};
 use super::revoked::revoked;
 use super::settings::{Asked, Path, default_path, list, names};
-use super::{Caller, Dataset, End, Session, Shared, Tag};
+use super::{Caller, Dataset, End, Session, Settings, Shared, Tag};
 use crate::audit::record::{Refusal, What, clipped};
 use crate::audit::{Event, Fields, Id, Who};
 use crate::error::{Severity, SqlState, Tell, Told};
@@ -336,17 +336,18 @@ fn parameters(
     asked: &Asked,
     path: &[Arc<str>],
     tag: &Tag,
-) -> Vec<(String, String)> {
+) -> Settings {
     let application = tag.application_name(asked.application.as_deref());
-    let mut all: Vec<(String, String)> = [
-        ("application_name", application.as_str()),
-        ("client_encoding", "UTF8"),
-        ("standard_conforming_strings", "on"),
-        ("search_path", &list(path)),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect();
+    let mut all = Settings::default();
+    all.extend(
+        [
+            ("application_name", application.as_str()),
+            ("client_encoding", "UTF8"),
+            ("standard_conforming_strings", "on"),
+            ("search_path", &list(path)),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
     if !standing.writes {
         all.push(("default_transaction_read_only".into(), "on".into()));
     }

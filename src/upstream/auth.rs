@@ -15,21 +15,27 @@ use super::frame::frontend::{put_password, put_sasl, put_sasl_initial};
 use super::refusal::Cause;
 use super::stream::Stream;
 use super::tls;
+use crate::secret::Secret;
 
 /// Answers what the server asks until it says AuthenticationOk.
-pub(super) async fn authenticate(stream: &mut Stream, target: &Target) -> Result<(), Cause> {
+pub(super) async fn authenticate(
+    stream: &mut Stream,
+    target: &Target,
+    password: Option<&Secret>,
+) -> Result<(), Cause> {
+    let text = || text(password);
     match request(stream).await? {
         Request::Ok => return Ok(()),
         Request::Cleartext if !stream.is_private() => return Err(Cause::Cleartext),
         Request::Cleartext => {
-            let password = password(target)?;
+            let password = text()?;
             send(stream, |out| put_password(out, password)).await?;
         }
         Request::Md5(salt) => {
-            let image = md5_hash(target.user.as_bytes(), password(target)?.as_bytes(), salt);
+            let image = md5_hash(target.user.as_bytes(), text()?.as_bytes(), salt);
             send(stream, |out| put_password(out, &image)).await?;
         }
-        Request::Sasl(mechanisms) => scram(stream, target, &mechanisms).await?,
+        Request::Sasl(mechanisms) => scram(stream, text()?, &mechanisms).await?,
         unexpected @ (Request::SaslContinue(_) | Request::SaslFinal(_)) => {
             return Err(out_of_order(&unexpected));
         }
@@ -40,9 +46,8 @@ pub(super) async fn authenticate(stream: &mut Stream, target: &Target) -> Result
     }
 }
 
-async fn scram(stream: &mut Stream, target: &Target, mechanisms: &[String]) -> Result<(), Cause> {
+async fn scram(stream: &mut Stream, password: &str, mechanisms: &[String]) -> Result<(), Cause> {
     let offers = |name| mechanisms.iter().any(|offered| offered == name);
-    let password = password(target)?;
     let end_point = match stream {
         Stream::Tls(tls) => tls::end_point(tls),
         Stream::Tcp(_) | Stream::Unix(_) => None,
@@ -82,11 +87,9 @@ async fn scram(stream: &mut Stream, target: &Target, mechanisms: &[String]) -> R
     }
 }
 
-fn password(target: &Target) -> Result<&str, Cause> {
-    match &target.password {
-        Some(password) => Ok(password.expose()),
-        None => Err(Cause::NoPassword),
-    }
+fn text(password: Option<&Secret>) -> Result<&str, Cause> {
+    let password = password.ok_or(Cause::NoPassword)?;
+    password.expose_str().ok_or(Cause::NotText)
 }
 
 /// An Authentication message.

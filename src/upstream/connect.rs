@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use zeroize::Zeroizing;
 
 use super::auth::authenticate;
 use super::frame::backend::{self, tag};
@@ -18,6 +19,7 @@ use super::frame::frontend::{Unencodable, put_cancel, put_startup};
 use super::frame::{self, HEADER};
 use super::stream::Stream;
 use super::tls;
+use crate::secret::{Secret, Source};
 use crate::socket;
 
 pub use super::refusal::{Cause, ConnectError};
@@ -63,27 +65,6 @@ impl TlsMode {
     }
 }
 
-/// A password: printed nowhere.
-#[derive(Clone)]
-pub struct Secret(Arc<str>);
-
-impl Secret {
-    /// Takes it in.
-    pub fn new(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
-    }
-
-    pub(super) fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("***")
-    }
-}
-
 /// Where a dataset lives and how to get in.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -98,7 +79,7 @@ pub struct Target {
     /// The proxy's role there
     pub user: String,
     /// Its password, where one is needed
-    pub password: Option<Secret>,
+    pub password: Option<Arc<Source>>,
     /// How much TLS
     pub tls: TlsMode,
     /// The PEM file of the CAs to trust
@@ -146,7 +127,8 @@ pub struct Upstream {
 }
 
 /// Opens a session with these startup parameters (`application_name`,
-/// `search_path`, …) beside user and database.
+/// `search_path`, …) beside user and database. A password that is refused may be an old
+/// one: the connection is tried once more if another can be had.
 ///
 /// # Errors
 /// As [`Cause`] says.
@@ -154,7 +136,29 @@ pub async fn connect(
     target: &Target,
     parameters: &[(String, String)],
 ) -> Result<Upstream, ConnectError> {
-    within(target, session(target, parameters)).await
+    let by = async |password: Option<&Secret>| {
+        within(target, session(target, password, parameters)).await
+    };
+    let Some(source) = &target.password else {
+        return by(None).await;
+    };
+    let had = source.get().await;
+    let first = had.map_err(|error| Cause::Secret(error).at(target))?;
+    let (used, tried) = match by(Some(&first)).await {
+        Err(error) if error.cause.is_of_the_password() => match source.instead(&first).await {
+            Some(other) => {
+                tracing::warn!(dataset = target.dataset, %error, "tried again with another password");
+                let tried = by(Some(&other)).await;
+                (other, tried)
+            }
+            None => (first, Err(error)),
+        },
+        tried => (first, tried),
+    };
+    if tried.is_ok() {
+        source.took(&used);
+    }
+    tried
 }
 
 /// Asks Postgres to cancel what the session of that key is doing. Returns when
@@ -194,7 +198,11 @@ async fn open(target: &Target) -> Result<Stream, Cause> {
     }
 }
 
-async fn session(target: &Target, parameters: &[(String, String)]) -> Result<Upstream, Cause> {
+async fn session(
+    target: &Target,
+    password: Option<&Secret>,
+    parameters: &[(String, String)],
+) -> Result<Upstream, Cause> {
     if let Some((name, _)) = parameters.iter().find(|(name, _)| is_reserved(name)) {
         return Err(Cause::Parameter(name.clone()));
     }
@@ -205,7 +213,7 @@ async fn session(target: &Target, parameters: &[(String, String)]) -> Result<Ups
         put_startup(out, own.into_iter().chain(given))
     })
     .await?;
-    authenticate(&mut stream, target).await?;
+    authenticate(&mut stream, target, password).await?;
     let upstream = greeting(stream).await?;
     match upstream.parameter("is_superuser") {
         Some("off") => Ok(upstream),
@@ -293,7 +301,8 @@ pub(super) async fn send(
     stream: &mut Stream,
     put: impl FnOnce(&mut Vec<u8>) -> Result<(), Unencodable>,
 ) -> Result<(), Cause> {
-    let mut out = Vec::new();
+    // A password or a masking key may be in it. With room: growing would leave copies.
+    let mut out = Zeroizing::new(Vec::with_capacity(4 << 10));
     put(&mut out)?;
     stream.write_all(&out).await?;
     stream.flush().await?;

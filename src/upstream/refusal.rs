@@ -13,6 +13,7 @@ use super::frame::backend::Fields;
 use super::frame::body::Malformed;
 use super::frame::frontend::Unencodable;
 use crate::error::{SqlState, Tell, Told};
+use crate::secret::SecretError;
 
 /// Why there is no upstream session. `Display` is for the log.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +56,12 @@ pub enum Cause {
     /// It asks for a password and there is none.
     #[error("asks for a password, and none is configured")]
     NoPassword,
+    /// The password cannot be had.
+    #[error("asks for a password, which cannot be had: {0}")]
+    Secret(SecretError),
+    /// What is there in its place is none.
+    #[error("asks for a password, and what is configured is not UTF-8 text")]
+    NotText,
     /// It asks for the password in clear where others could read it.
     #[error("asks for the password in clear over an open network: use TLS or SCRAM")]
     Cleartext,
@@ -109,6 +116,8 @@ impl ConnectError {
             | Cause::Setup(_)
             | Cause::Tls(_)
             | Cause::NoPassword
+            | Cause::Secret(_)
+            | Cause::NotText
             | Cause::Cleartext
             | Cause::Method(_)
             | Cause::Scram(_)
@@ -120,6 +129,12 @@ impl ConnectError {
 }
 
 impl Cause {
+    /// Whether another password might do.
+    pub(super) fn is_of_the_password(&self) -> bool {
+        // Invalid authorization specification, and invalid password.
+        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
+    }
+
     /// From the body of an ErrorResponse.
     pub(super) fn refused(body: &[u8]) -> Self {
         let (state, message) = report(body);
@@ -188,6 +203,8 @@ impl Tell for ConnectError {
             | Cause::Setup(_)
             | Cause::Tls(_)
             | Cause::NoPassword
+            | Cause::Secret(_)
+            | Cause::NotText
             | Cause::Cleartext
             | Cause::Method(_)
             | Cause::Scram(_)

@@ -16,6 +16,7 @@ mod input;
 mod outage;
 mod process;
 mod reload;
+mod secrets;
 mod startup;
 mod tokens;
 

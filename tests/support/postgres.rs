@@ -11,9 +11,11 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pgveil::upstream::connect::{Secret, Target, TlsMode};
+use pgveil::secret::Source;
+use pgveil::upstream::connect::{Target, TlsMode};
 
 /// How the server is to be.
 #[derive(Default)]
@@ -128,7 +130,7 @@ impl Postgres {
     pub fn tcp(&self, user: &str, password: &str) -> Target {
         Target {
             host: "127.0.0.1".into(),
-            password: Some(Secret::new(password)),
+            password: Some(Arc::new(Source::fixed(password))),
             ..self.target(user)
         }
     }

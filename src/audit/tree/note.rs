@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
+use zeroize::Zeroizing;
 
 use super::Hash;
 
@@ -137,15 +138,15 @@ impl Signer {
     /// # Errors
     /// Where the name cannot be one, or there is no randomness.
     pub fn generate(name: Option<&str>) -> Result<(Self, String), NoteError> {
-        let mut seed = [0; 32];
+        let mut seed = Zeroizing::new([0; 32]);
         let random = SystemRandom::new();
-        random.fill(&mut seed).map_err(|_| NoteError::Random)?;
-        let public = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(|_| NoteError::Random)?;
+        random.fill(&mut *seed).map_err(|_| NoteError::Random)?;
+        let public = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| NoteError::Random)?;
         let own = digest(&SHA256, public.public_key().as_ref());
         let own = own.as_ref().first_chunk().copied().unwrap_or_default();
         let own = format!("pgveil/audit/{:08x}", u32::from_be_bytes(own));
-        let signer = Self::new(name.unwrap_or(&own), &seed)?;
-        let text = written(signer.verifier.name(), &signer.verifier.id(), &seed);
+        let signer = Self::new(name.unwrap_or(&own), &*seed)?;
+        let text = written(signer.verifier.name(), &signer.verifier.id(), &*seed);
         Ok((signer, format!("{PRIVATE}{text}")))
     }
 
@@ -164,6 +165,7 @@ impl Signer {
         let wrong = || NoteError::Key("the private key");
         let text = text.trim().strip_prefix(PRIVATE).ok_or_else(wrong)?;
         let (name, id, seed) = parts(text).ok_or_else(wrong)?;
+        let seed = Zeroizing::new(seed);
         let signer = Self::new(name, &seed)?;
         match signer.verifier.id() == id {
             true => Ok(signer),

@@ -23,9 +23,10 @@ use crate::identity::token::TokensError;
 use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
-use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, STACK, Shared};
+use crate::secret::{Secret, SecretError, Source};
+use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, STACK, Settings, Shared};
 use crate::stage::Stage;
-use crate::upstream::connect::{Secret, Target};
+use crate::upstream::connect::Target;
 
 /// How long connecting to an upstream may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -47,7 +48,7 @@ pub(crate) enum ServeError {
     Tokens(#[from] TokensError),
     /// A secret is not where it should be.
     #[error(transparent)]
-    Secret(#[from] config::SecretError),
+    Secret(#[from] SecretError),
     /// A masking key that could be guessed.
     #[error(
         "mask_key of dataset {0} has fewer than {KEY} bytes (hint: `openssl rand -hex 32` makes one)"
@@ -109,6 +110,13 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
             dataset.catalog_refresh,
             log.clone(),
         )));
+        chores.extend(
+            opened
+                .target
+                .password
+                .clone()
+                .map(|source| tokio::spawn(source.keep())),
+        );
         datasets.insert(Arc::from(name.as_str()), opened);
     }
     let rules = Arc::new(Rules::new(policy, ground, looked, log.clone()));
@@ -170,7 +178,7 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
-pub(super) fn check(config: &Config) -> Result<(), ServeError> {
+pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
     let policy = Ground::of(config).rules(1)?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
@@ -179,8 +187,8 @@ pub(super) fn check(config: &Config) -> Result<(), ServeError> {
         Tls::load(&files.certificate, &files.key).map_err(ListenError::from)?;
     }
     for (name, dataset) in &config.datasets {
-        target(name, dataset)?;
-        keys(name, dataset)?;
+        target(name, dataset).await?;
+        keys(name, dataset).await?;
     }
     println!(
         "{} dataset{}, policy {}: ok",
@@ -223,14 +231,17 @@ impl Running {
     }
 }
 
-fn target(name: &str, dataset: &config::Dataset) -> Result<Target, config::SecretError> {
+/// Where the dataset lives, and as whom to go there: with a password that can be had.
+async fn target(name: &str, dataset: &config::Dataset) -> Result<Target, SecretError> {
     let upstream = &dataset.upstream;
     let password = match &upstream.password {
         Some(reference) => {
-            let secret = reference.resolve()?;
-            let text = secret.expose_str();
-            let text = text.ok_or_else(|| config::SecretError::NotText(reference.clone()))?;
-            Some(Secret::new(text))
+            let source = Source::of(reference);
+            let text = source.get().await?;
+            if text.expose_str().is_none() {
+                return Err(SecretError::NotText(reference.to_string()));
+            }
+            Some(Arc::new(source))
         }
         None => None,
     };
@@ -249,22 +260,21 @@ fn target(name: &str, dataset: &config::Dataset) -> Result<Target, config::Secre
 }
 
 /// The settings that carry the masking key, if the dataset has one.
-fn keys(name: &str, dataset: &config::Dataset) -> Result<Vec<(String, String)>, ServeError> {
+async fn keys(name: &str, dataset: &config::Dataset) -> Result<Settings, ServeError> {
     let Some(reference) = &dataset.mask_key else {
-        return Ok(Vec::new());
+        return Ok(Settings::default());
     };
-    let key = reference.resolve()?;
+    let key: Secret = Source::of(reference).get().await?;
     if key.expose().len() < KEY {
         return Err(ServeError::Key(name.to_owned()));
     }
-    Ok(key_settings(key.expose())
-        .map(|(name, value)| (name.to_owned(), value))
-        .into())
+    let settings = key_settings(key.expose()).map(|(name, value)| (name.to_owned(), value));
+    Ok(Settings::new(settings.into()))
 }
 
 async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeError> {
-    let target = target(name, dataset)?;
-    let settings = keys(name, dataset)?;
+    let target = target(name, dataset).await?;
+    let settings = keys(name, dataset).await?;
     let began = Instant::now();
     let catalog = match load::load(&target, 1).await {
         Ok(catalog) => {

@@ -12,6 +12,7 @@ use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use rustls::pki_types::pem::PemObject as _;
+use zeroize::Zeroizing;
 
 use super::jws::{self, Public};
 use super::{Claims, TokensError};
@@ -29,16 +30,16 @@ impl Key {
     /// # Errors
     /// Where the file cannot be read or holds another kind of key.
     pub fn read(path: &Path) -> Result<Self, TokensError> {
-        let der = PrivatePkcs8KeyDer::from_pem_file(path).map_err(|error| TokensError::Key {
+        let fault = |why: String| TokensError::Key {
             path: path.to_owned(),
-            why: error.to_string(),
-        })?;
+            why,
+        };
+        let pem = std::fs::read(path).map_err(|error| fault(error.to_string()))?;
+        let der = PrivatePkcs8KeyDer::from_pem_slice(&Zeroizing::new(pem));
+        let der = Zeroizing::new(der.map_err(|error| fault(error.to_string()))?);
         // OpenSSL leaves the public half out.
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der.secret_pkcs8_der());
-        let pair = pair.map_err(|_| TokensError::Key {
-            path: path.to_owned(),
-            why: "it is no Ed25519 key".into(),
-        })?;
+        let pair = pair.map_err(|_| fault("it is no Ed25519 key".into()))?;
         let public = Public::new(pair.public_key().as_ref());
         Ok(Self { pair, public })
     }
@@ -47,10 +48,12 @@ impl Key {
     ///
     /// # Errors
     /// Where the system gives no random bytes.
-    pub fn generate() -> Result<String, TokensError> {
+    pub fn generate() -> Result<Zeroizing<String>, TokensError> {
         let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new());
-        let text = STANDARD.encode(der.map_err(|_| TokensError::Random)?);
-        let mut pem = String::from("-----BEGIN PRIVATE KEY-----\n");
+        let text = Zeroizing::new(STANDARD.encode(der.map_err(|_| TokensError::Random)?));
+        // With room: growing would leave copies.
+        let mut pem = Zeroizing::new(String::with_capacity(512));
+        pem.push_str("-----BEGIN PRIVATE KEY-----\n");
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (line, more) = rest.split_at_checked(64).unwrap_or((rest, ""));

@@ -281,7 +281,12 @@ impl Proxy {
     async fn before(target: Target, records: Option<&str>) -> Self {
         let target = Arc::new(target);
         let catalog = crate::catalog::load::load(&target, 1).await.unwrap();
-        let dataset = Dataset::new("shop".into(), target, Vec::new(), catalog);
+        let dataset = Dataset::new(
+            "shop".into(),
+            target,
+            crate::session::Settings::default(),
+            catalog,
+        );
         let directory = tempfile::tempdir().unwrap();
         let records = records.map_or_else(|| directory.path().join("records"), PathBuf::from);
         let trial = Trial::default();
