@@ -230,6 +230,8 @@ pub struct Catalog {
     pub everywhere: Vec<Runs>,
     /// What `"$user"` in a search_path stands for.
     pub session_user: Arc<str>,
+    /// Whether who reads it may write to any relation.
+    pub writes: bool,
 }
 
 impl Catalog {

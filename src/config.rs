@@ -24,7 +24,7 @@ use serde::Deserialize;
 use crate::sql::Bounds;
 pub use crate::upstream::connect::TlsMode;
 pub use audit::{Audit, Durability};
-pub use dataset::{Dataset, Upstream, UpstreamTls};
+pub use dataset::{Dataset, Upstream, UpstreamTls, UpstreamUser};
 pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
 pub use listen::{Listen, Plaintext, ServerTls};
@@ -223,9 +223,11 @@ impl Config {
         let issuers = self.issuers.values_mut().map(|issuer| &mut issuer.jwks);
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
             let upstream = &mut dataset.upstream;
-            let secrets = [dataset.mask_key.as_mut(), upstream.password.as_mut()];
+            let others = upstream.users.iter_mut().map(|user| &mut user.password);
+            let secrets = [&mut dataset.mask_key, &mut upstream.password];
             secrets
                 .into_iter()
+                .chain(others)
                 .flatten()
                 .filter_map(SecretRef::path_mut)
                 .chain(upstream.tls.as_mut().and_then(|tls| tls.ca.as_mut()))

@@ -27,6 +27,7 @@ mod start;
 mod tag;
 #[cfg(test)]
 pub(crate) mod tests;
+mod users;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -41,13 +42,16 @@ pub use cancel::Cancels;
 pub use dataset::{Dataset, Settings};
 pub use planning::{Planning, STACK};
 pub use tag::Tag;
+pub use users::User;
 
 use crate::audit::Log;
 use crate::error::{SqlState, Told};
 use crate::identity::Principal;
+use crate::policy::Rights;
 use crate::stage::Stage;
 use cancel::Canceller;
 use pipeline::Pipeline;
+use users::{Rank, lessened};
 
 /// What all sessions share.
 pub struct Shared {
@@ -93,7 +97,12 @@ where
 /// What both directions of a session share.
 struct Session {
     shared: Arc<Shared>,
+    /// As its upstream user has it.
     dataset: Arc<Dataset>,
+    /// As all may have it.
+    home: Arc<Dataset>,
+    /// As whom it goes upstream.
+    rank: Rank,
     tag: Tag,
     /// A message that fails: Execute of a portal that cannot exist, for its name is
     /// a secret of this session.
@@ -115,6 +124,21 @@ struct Session {
 impl Session {
     fn pipeline(&self) -> MutexGuard<'_, Pipeline> {
         self.pipeline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is in the dataset has just been seen to change, for whoever uses it.
+    fn change(&self) {
+        self.home.all().for_each(|dataset| dataset.change());
+        let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
+        tokio::spawn(async move { dataset.renew(&log).await });
+    }
+
+    /// Refuses to go on as a user of more power than who has these rights would go as now.
+    fn outgrown(&self, rights: &Rights) -> Result<(), Told> {
+        match self.home.rank(rights) < self.rank {
+            true => Err(lessened(&self.home.name)),
+            false => Ok(()),
+        }
     }
 
     /// To be called after the queue has become shorter.

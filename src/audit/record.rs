@@ -252,6 +252,8 @@ pub enum What {
         method: Method,
         /// The policy it began under
         policy: PolicyStamp,
+        /// As whom Postgres knows it
+        upstream_user: Arc<str>,
     },
     /// Somebody could not be identified.
     AuthenticationFailure {

@@ -14,7 +14,7 @@ use super::{
     Catalog, Column, ForeignKey, Function, Index, Oid, OnChange, Operator, OperatorClass, Relation,
     RelationKind, Runs, SERVED, Type, TypeClass, Volatility,
 };
-use crate::upstream::connect::{ConnectError, Target, connect};
+use crate::upstream::connect::{Cause, ConnectError, Target, connect};
 use crate::upstream::inquiry::{Inquiry, InquiryError, Row};
 
 /// Why a catalog could not be read.
@@ -31,6 +31,16 @@ pub enum LoadError {
         /// What was wrong
         what: String,
     },
+}
+
+impl LoadError {
+    /// Whether the proxy's role there is one that it must not use.
+    pub fn is_unfit(&self) -> bool {
+        match self {
+            Self::Connect(error) => matches!(error.cause, Cause::Superuser | Cause::BypassesRows),
+            Self::Answer { .. } => false,
+        }
+    }
 }
 
 /// How long reading may take; a database of 100,000 relations takes seconds.
@@ -63,7 +73,8 @@ pub async fn load(target: &Target, epoch: u64) -> Result<Catalog, LoadError> {
         what,
     };
     match read {
-        Ok(Ok(catalog)) => {
+        Ok(Ok((_, true))) if !target.allow_superuser => Err(Cause::BypassesRows.at(target).into()),
+        Ok(Ok((catalog, _))) => {
             inquiry.close().await;
             Ok(catalog)
         }
@@ -94,7 +105,8 @@ macro_rules! suspicious {
     };
 }
 
-async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
+/// The catalog, and whether row security does not hold for who reads it.
+async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, bool), Fault> {
     inquiry
         .fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -119,6 +131,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         epoch,
         ..Catalog::default()
     };
+    let mut bypasses = false;
     for row in session {
         let mut row = Cells::of(row);
         catalog.version = row.value("version")?;
@@ -126,6 +139,8 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
             return Err(Fault::Version(catalog.version));
         }
         catalog.session_user = texts.shared(row.text("session user")?);
+        bypasses |= row.flag("row security")?;
+        catalog.writes = row.flag("privilege to write")?;
     }
     for row in schemas {
         let name = Cells::of(row).text("schema")?;
@@ -193,7 +208,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<Catalog, Fault> {
         all.push(class);
     }
     types_of(&mut catalog, types, runs, &mut texts)?;
-    Ok(catalog)
+    Ok((catalog, bypasses))
 }
 
 /// An index of a relation that is in the catalog.

@@ -1,5 +1,6 @@
 //! What callers name as database, and how the proxy gets there.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -55,13 +56,33 @@ pub struct Upstream {
     pub port: u16,
     /// The database.
     pub dbname: String,
-    /// The proxy's role: one of least privilege.
+    /// The proxy's role: one of least privilege. With `users`, the least of them.
     pub user: String,
-    /// Its password, by reference: `{ env: NAME }` or `{ file: path }`.
+    /// Its password, by reference: `{ env: NAME }`, `{ file: path }` or `{ exec: … }`.
     pub password: Option<SecretRef>,
+    /// Roles there for callers with more to do, the least powerful first. A caller goes as
+    /// the first that fits the roles whose grants give them something here, and as `user`
+    /// where none does.
+    #[serde(default)]
+    pub users: Vec<UpstreamUser>,
     /// How the way there is encrypted. Must be said for a host that is not this
     /// machine.
     pub tls: Option<UpstreamTls>,
+}
+
+/// A role of the upstream's for some callers.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamUser {
+    /// Roles of the policy: it is for callers who have one of them or more, and no others.
+    pub roles: BTreeSet<String>,
+    /// But for these, which they may have as well; `"*"` is any.
+    #[serde(default)]
+    pub beside: BTreeSet<String>,
+    /// The role there.
+    pub user: String,
+    /// Its password, by reference.
+    pub password: Option<SecretRef>,
 }
 
 impl Upstream {
@@ -110,6 +131,22 @@ impl Dataset {
         ] {
             if value.is_empty() || value.contains('\0') {
                 return Err(format!("`upstream.{name}` is empty or holds a zero byte"));
+            }
+        }
+        let mut names = BTreeSet::from([upstream.user.as_str()]);
+        for (number, user) in upstream.users.iter().enumerate() {
+            let wrong = |what: &str| Err(format!("`upstream.users[{number}]` {what}"));
+            if user.user.is_empty() || user.user.contains('\0') {
+                return wrong("has a `user` that is empty or holds a zero byte");
+            }
+            if !names.insert(&user.user) {
+                return wrong(&format!(
+                    "is `{}` once more: list all its roles in one place",
+                    user.user
+                ));
+            }
+            if user.roles.is_empty() {
+                return wrong("lists no `roles`: it would be for nobody");
             }
         }
         if upstream.port == 0 {

@@ -236,6 +236,38 @@ fn inline_secrets_are_refused_and_not_repeated() {
 }
 
 #[test]
+fn upstream_users_are_for_somebody_and_named_once() {
+    let upstream = "host: localhost, dbname: a, user: b, users:";
+    for (users, expected) in [
+        ("[{ roles: [x] }]", "`user` is missing"),
+        ("[{ user: c }]", "`roles` is missing"),
+        (
+            "[{ roles: [], user: c }]",
+            "`upstream.users[0]` lists no `roles`",
+        ),
+        ("[{ roles: [x], user: '' }]", "that is empty"),
+        (
+            "[{ roles: [x], user: b }]",
+            "`upstream.users[0]` is `b` once more",
+        ),
+        (
+            "[{ roles: [x], user: c }, { roles: [y], user: c }]",
+            "`upstream.users[1]` is `c` once more",
+        ),
+        (
+            "[{ roles: [x], user: c, password: hunter2 }]",
+            "not written here",
+        ),
+    ] {
+        refused_upstream(&format!("{upstream} {users}"), expected);
+    }
+    let users = "[{ roles: [x], user: c, password: { file: d } }]";
+    let text = format!("datasets: {{ shop: {{ upstream: {{ {upstream} {users} }} }} }}");
+    let password = &parse(&text).unwrap().datasets["shop"].upstream.users[0].password;
+    assert!(password.as_ref().unwrap().to_string().starts_with('/'));
+}
+
+#[test]
 fn a_program_that_prints_a_secret_is_named_whole() {
     let upstream = "host: localhost, dbname: a, user: b, password: { exec:";
     for (exec, expected) in [

@@ -120,6 +120,12 @@ impl Rights {
         self.shares.is_empty() || self.shares.iter().any(Share::is_empty)
     }
 
+    /// The roles that give something here at this moment: of the principal, then of whom
+    /// it acts for.
+    pub fn roles(&self) -> impl Iterator<Item = BTreeSet<&str>> {
+        self.shares.iter().map(Share::roles)
+    }
+
     /// What may be done with a relation of the dataset (not one of Postgres's own
     /// schemas: those are `sql`'s to govern).
     ///

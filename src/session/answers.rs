@@ -280,9 +280,7 @@ impl Session {
             let ready = pipeline.ready(transaction).ok_or_else(End::garbled)?;
             self.settled(&pipeline);
             if pipeline.take_change() {
-                self.dataset.change();
-                let (dataset, log) = (self.dataset.clone(), self.shared.log.clone());
-                tokio::spawn(async move { dataset.renew(&log).await });
+                self.change();
             }
             ready
         };

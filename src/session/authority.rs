@@ -130,7 +130,7 @@ pub struct Sight {
     pub standing: Standing,
     /// What is in the database
     pub catalog: Arc<Catalog>,
-    /// The dataset's name
+    /// The dataset, and as whom it is gone to
     pub dataset: Arc<str>,
     /// For the record
     pub who: Arc<Who>,

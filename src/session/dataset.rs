@@ -13,6 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
+use super::User;
 use crate::audit::record::What;
 use crate::audit::{Event, Log};
 use crate::catalog::{Catalog, load::load};
@@ -31,8 +32,12 @@ pub struct Dataset {
     pub name: Arc<str>,
     /// What it is, for the record: `production`.
     pub environment: Option<Arc<str>>,
-    /// Where it lives.
+    /// Where it lives, and as whom it is gone to.
     pub target: Arc<Target>,
+    /// Name and user: what is planned for one user is for none but that.
+    pub(super) view: Arc<str>,
+    /// As whom else it is gone to for some callers, the least powerful first.
+    pub users: Vec<User>,
     /// Names that are not found cause at most one refresh in this time.
     pub pause: Duration,
     /// Settings that go into the startup packet of each session upstream, and
@@ -64,6 +69,9 @@ impl Dataset {
     /// yet.
     pub fn new(name: Arc<str>, target: Arc<Target>, settings: Settings, catalog: Catalog) -> Self {
         Self {
+            // Neither holds a zero byte.
+            view: format!("{name}\0{}", target.user).into(),
+            users: Vec::new(),
             name,
             environment: None,
             target,
@@ -181,9 +189,10 @@ impl Dataset {
         // Taking a large one in keeps a thread busy, which is to be nobody's session's.
         let (target, runtime) = (self.target.clone(), Handle::current());
         let loading = move || runtime.block_on(load(&target, epoch + 1));
-        let read = match tokio::task::spawn_blocking(loading).await {
-            Ok(read) => read.map_err(|error| error.to_string()),
-            Err(fault) => Err(fault.to_string()),
+        let (read, unfit) = match tokio::task::spawn_blocking(loading).await {
+            Ok(Err(error)) => (Err(error.to_string()), error.is_unfit()),
+            Ok(Ok(catalog)) => (Ok(catalog), false),
+            Err(fault) => (Err(fault.to_string()), false),
         };
         reading.tried = Some(Instant::now());
         let (epoch, error) = match read {
@@ -191,11 +200,15 @@ impl Dataset {
                 reading.done = Some(began);
                 self.catalog.send_replace(Arc::new(catalog));
                 self.read_since(began);
-                tracing::info!(dataset = %self.name, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");
+                tracing::info!(dataset = %self.name, user = self.target.user, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");
                 (epoch + 1, None)
             }
             Err(error) => {
                 tracing::error!(dataset = %self.name, %error, "catalog not refreshed");
+                // Row security does not hold for that user any more.
+                if unfit {
+                    self.change();
+                }
                 (epoch, Some(error))
             }
         };

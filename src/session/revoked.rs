@@ -30,6 +30,10 @@ pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
         if let Err(told) = authority.admits(principal, now) {
             break told;
         }
+        let standing = authority.standing(principal, &session.home.name, now);
+        if let Err(told) = standing.and_then(|standing| session.outgrown(&standing.rights)) {
+            break told;
+        }
         tokio::select! {
             // Without a sender there is nothing to wait for.
             Ok(()) = policy.changed() => {}

@@ -131,7 +131,7 @@ struct Opened {
 }
 
 async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<Opened, Told> {
-    let dataset = shared
+    let home = shared
         .datasets
         .get(caller.dataset.as_str())
         .ok_or_else(|| unknown_dataset(&caller.dataset))?
@@ -140,18 +140,20 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let now = jiff::Timestamp::now();
     let standing = shared
         .authority
-        .standing(&caller.principal, &dataset.name, now)?;
+        .standing(&caller.principal, &home.name, now)?;
     if standing.nothing {
-        return Err(no_grant(&dataset.name));
+        return Err(no_grant(&home.name));
     }
     let asked = Asked::read(&caller.parameters, |name, value| {
         shared.authority.settable(&standing, name, value)
     })?;
+    let rank = home.rank(&standing.rights);
+    let dataset = home.at(rank).clone();
     let catalog = dataset.known(&shared.log).await?;
     let sight = Arc::new(Sight::new(
         standing,
         catalog,
-        dataset.name.clone(),
+        dataset.view.clone(),
         who.clone(),
         epoch,
     ));
@@ -161,6 +163,7 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let what = What::Connect {
         method: caller.principal.method,
         policy: sight.standing.policy.clone(),
+        upstream_user: dataset.target.user.as_str().into(),
     };
     let event = Event::now(Some(who.clone()), what);
     shared
@@ -183,6 +186,8 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let session = Session {
         shared: shared.clone(),
         dataset,
+        home,
+        rank,
         tag,
         ghost: ghost().ok_or_else(no_randomness)?,
         pipeline: Mutex::new(Pipeline::new(path, who.application.clone())),
@@ -348,6 +353,10 @@ fn parameters(
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned())),
     );
+    // An ALTER ROLE … SET could have more of what is sent upstream shown.
+    if asked.setting("client_min_messages").is_none() {
+        all.push(("client_min_messages".into(), "notice".into()));
+    }
     if !standing.writes {
         all.push(("default_transaction_read_only".into(), "on".into()));
     }

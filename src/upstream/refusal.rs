@@ -21,7 +21,7 @@ use crate::secret::SecretError;
 pub struct ConnectError {
     /// Which dataset
     pub dataset: String,
-    /// Where it lives
+    /// Where it lives, and as whom it is gone to
     pub address: String,
     /// What went wrong
     pub cause: Cause,
@@ -78,6 +78,12 @@ pub enum Cause {
          `allow_superuser`"
     )]
     Superuser,
+    /// Row security does not hold for the proxy's role.
+    #[error(
+        "gives the proxy a session that row security does not hold for: ALTER ROLE … NOBYPASSRLS, \
+         or set `allow_superuser`"
+    )]
+    BypassesRows,
     /// A startup parameter that is not the session's to set.
     #[error("the startup parameter `{0}` cannot be set here")]
     Parameter(String),
@@ -122,6 +128,7 @@ impl ConnectError {
             | Cause::Method(_)
             | Cause::Scram(_)
             | Cause::Superuser
+            | Cause::BypassesRows
             | Cause::Parameter(_)
             | Cause::Protocol(_) => false,
         }
@@ -142,10 +149,10 @@ impl Cause {
     }
 
     /// With what the log needs to find the place.
-    pub(super) fn at(self, target: &Target) -> ConnectError {
+    pub(crate) fn at(self, target: &Target) -> ConnectError {
         ConnectError {
             dataset: target.dataset.clone(),
-            address: target.address(),
+            address: format!("{} as `{}`", target.address(), target.user),
             cause: self,
         }
     }
@@ -209,6 +216,7 @@ impl Tell for ConnectError {
             | Cause::Method(_)
             | Cause::Scram(_)
             | Cause::Superuser
+            | Cause::BypassesRows
             | Cause::Protocol(_) => unreachable(dataset),
         }
     }
@@ -237,7 +245,7 @@ mod tests {
     fn told(cause: Cause) -> Told {
         ConnectError {
             dataset: "shop".into(),
-            address: "10.1.2.3:5432".into(),
+            address: "10.1.2.3:5432 as `proxy`".into(),
             cause,
         }
         .tell()

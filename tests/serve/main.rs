@@ -19,6 +19,7 @@ mod reload;
 mod secrets;
 mod startup;
 mod tokens;
+mod users;
 
 use std::path::Path;
 use std::sync::OnceLock;

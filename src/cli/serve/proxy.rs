@@ -24,7 +24,9 @@ use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, 
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
 use crate::secret::{Secret, SecretError, Source};
-use crate::session::{self, Caller, Cancels, Dataset, Governed, Planning, STACK, Settings, Shared};
+use crate::session::{
+    self, Caller, Cancels, Dataset, Governed, Planning, STACK, Settings, Shared, User,
+};
 use crate::stage::Stage;
 use crate::upstream::connect::Target;
 
@@ -54,6 +56,19 @@ pub(crate) enum ServeError {
         "mask_key of dataset {0} has fewer than {KEY} bytes (hint: `openssl rand -hex 32` makes one)"
     )]
     Key(String),
+    /// A user before another that may do less.
+    #[error(
+        "upstream users of dataset {dataset}: `{first}` may write and `{then}`, who stands after \
+         it, may not (hint: the least powerful is `user`, then come `users` in order)"
+    )]
+    Order {
+        /// Of which dataset
+        dataset: String,
+        /// Who may write
+        first: String,
+        /// Who may not
+        then: String,
+    },
     /// An upstream cannot be read.
     #[error(transparent)]
     Catalog(#[from] load::LoadError),
@@ -105,18 +120,12 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let mut chores = Vec::new();
     for (name, dataset) in &config.datasets {
         let opened = Arc::new(open(name, dataset).await?);
-        chores.push(tokio::spawn(refresh(
-            opened.clone(),
-            dataset.catalog_refresh,
-            log.clone(),
-        )));
-        chores.extend(
-            opened
-                .target
-                .password
-                .clone()
-                .map(|source| tokio::spawn(source.keep())),
-        );
+        for one in opened.all() {
+            let refreshing = refresh(one.clone(), dataset.catalog_refresh, log.clone());
+            chores.push(tokio::spawn(refreshing));
+            let password = one.target.password.clone();
+            chores.extend(password.map(|source| tokio::spawn(source.keep())));
+        }
         datasets.insert(Arc::from(name.as_str()), opened);
     }
     let rules = Arc::new(Rules::new(policy, ground, looked, log.clone()));
@@ -187,7 +196,10 @@ pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
         Tls::load(&files.certificate, &files.key).map_err(ListenError::from)?;
     }
     for (name, dataset) in &config.datasets {
-        target(name, dataset).await?;
+        own(name, dataset).await?;
+        for user in &dataset.upstream.users {
+            other(name, dataset, user).await?;
+        }
         keys(name, dataset).await?;
     }
     println!(
@@ -232,31 +244,51 @@ impl Running {
 }
 
 /// Where the dataset lives, and as whom to go there: with a password that can be had.
-async fn target(name: &str, dataset: &config::Dataset) -> Result<Target, SecretError> {
+async fn target(
+    name: &str,
+    dataset: &config::Dataset,
+    user: &str,
+    password: Option<&config::SecretRef>,
+) -> Result<Target, SecretError> {
     let upstream = &dataset.upstream;
-    let password = match &upstream.password {
-        Some(reference) => {
-            let source = Source::of(reference);
-            let text = source.get().await?;
-            if text.expose_str().is_none() {
-                return Err(SecretError::NotText(reference.to_string()));
-            }
-            Some(Arc::new(source))
-        }
-        None => None,
-    };
     Ok(Target {
         dataset: name.to_owned(),
         host: upstream.host.clone(),
         port: upstream.port,
         dbname: upstream.dbname.clone(),
-        user: upstream.user.clone(),
-        password,
+        user: user.to_owned(),
+        password: match password {
+            Some(reference) => Some(self::password(reference).await?),
+            None => None,
+        },
         tls: upstream.tls_mode(),
         ca: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()),
         allow_superuser: dataset.allow_superuser,
         timeout: CONNECT,
     })
+}
+
+/// As the dataset's own user.
+async fn own(name: &str, dataset: &config::Dataset) -> Result<Target, SecretError> {
+    let upstream = &dataset.upstream;
+    target(name, dataset, &upstream.user, upstream.password.as_ref()).await
+}
+
+/// As another.
+async fn other(
+    name: &str,
+    dataset: &config::Dataset,
+    user: &config::UpstreamUser,
+) -> Result<Target, SecretError> {
+    target(name, dataset, &user.user, user.password.as_ref()).await
+}
+
+async fn password(reference: &config::SecretRef) -> Result<Arc<Source>, SecretError> {
+    let source = Source::of(reference);
+    match source.get().await?.expose_str() {
+        Some(_) => Ok(Arc::new(source)),
+        None => Err(SecretError::NotText(reference.to_string())),
+    }
 }
 
 /// The settings that carry the masking key, if the dataset has one.
@@ -272,15 +304,45 @@ async fn keys(name: &str, dataset: &config::Dataset) -> Result<Settings, ServeEr
     Ok(Settings::new(settings.into()))
 }
 
+/// The dataset, as each of its users.
 async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeError> {
-    let target = target(name, dataset).await?;
     let settings = keys(name, dataset).await?;
+    let mut own = open_as(own(name, dataset).await?, settings.clone(), dataset).await?;
+    let mut before = (own.target.user.clone(), own.catalog().writes);
+    for user in &dataset.upstream.users {
+        let target = other(name, dataset, user).await?;
+        let opened = open_as(target, settings.clone(), dataset).await?;
+        // One that could not be read yet is not known to write.
+        let writes = opened.catalog().writes || !opened.is_known();
+        if before.1 && !writes {
+            return Err(ServeError::Order {
+                dataset: name.to_owned(),
+                first: before.0,
+                then: user.user.clone(),
+            });
+        }
+        before = (user.user.clone(), writes);
+        own.users.push(User {
+            roles: user.roles.clone(),
+            beside: user.beside.clone(),
+            dataset: Arc::new(opened),
+        });
+    }
+    Ok(own)
+}
+
+async fn open_as(
+    target: Target,
+    settings: Settings,
+    dataset: &config::Dataset,
+) -> Result<Dataset, ServeError> {
+    let name = target.dataset.as_str();
     let began = Instant::now();
     let catalog = match load::load(&target, 1).await {
         Ok(catalog) => {
             tracing::info!(
-                dataset = name, relations = catalog.relations.len(), version = catalog.version,
-                took = ?began.elapsed(), "catalog read"
+                dataset = name, user = target.user, relations = catalog.relations.len(),
+                version = catalog.version, took = ?began.elapsed(), "catalog read"
             );
             catalog
         }
@@ -320,7 +382,7 @@ impl Front {
     async fn reload(&self) {
         self.rules.reload().await;
         // Statements wait for it; what else is to be done does not.
-        for dataset in self.shared.datasets.values() {
+        for dataset in self.shared.datasets.values().flat_map(Dataset::all) {
             dataset.change();
             let (dataset, log) = (dataset.clone(), self.shared.log.clone());
             tokio::spawn(async move { dataset.renew(&log).await });

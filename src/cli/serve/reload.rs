@@ -45,6 +45,8 @@ pub(super) struct Ground {
     tokens: config::Tokens,
     /// And the keys of others.
     issuers: BTreeMap<String, config::Issuer>,
+    /// Roles that upstream users are for: of which dataset, which user, which role.
+    users: Vec<[String; 3]>,
 }
 
 impl Ground {
@@ -61,6 +63,17 @@ impl Ground {
             environments: environments.collect(),
             tokens: config.tokens.clone(),
             issuers: config.issuers.clone(),
+            users: datasets()
+                .flat_map(|(name, dataset)| {
+                    let users = dataset.upstream.users.iter();
+                    users.map(move |user| (name, user))
+                })
+                .flat_map(|(name, user)| {
+                    let roles = user.roles.iter().chain(&user.beside);
+                    let roles = roles.filter(|role| *role != "*");
+                    roles.map(|role| [name.clone(), user.user.clone(), role.clone()])
+                })
+                .collect(),
         }
     }
 
@@ -98,6 +111,14 @@ impl Ground {
         });
         let nobody = nobody.filter(|_| self.tokens.keys.is_empty());
         policy.warnings.extend(nobody);
+        for [dataset, user, role] in &self.users {
+            if !policy.roles().any(|known| **known == **role) {
+                policy.warnings.push(format!(
+                    "the upstream user `{user}` of `{dataset}` is for the role `{role}`, which the \
+                     policy does not have"
+                ));
+            }
+        }
         Ok(policy.within(self.environments.clone()))
     }
 

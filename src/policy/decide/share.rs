@@ -131,6 +131,11 @@ impl Share {
         self.grants.is_empty()
     }
 
+    /// Those of the grants that apply.
+    pub(super) fn roles(&self) -> BTreeSet<&str> {
+        self.grants.iter().map(|grant| &*grant.role).collect()
+    }
+
     pub(super) fn limits(&self) -> impl Iterator<Item = Limits> {
         let locked = self.locked.iter().map(|(grant, _)| grant);
         self.grants.iter().chain(locked).map(|grant| grant.limits)

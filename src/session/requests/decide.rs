@@ -127,7 +127,7 @@ where
     }
 
     /// Renews what decisions rest on, where anything of it has changed.
-    fn look(&mut self) -> Result<(), Refused> {
+    fn look(&mut self) -> Result<(), Stop> {
         let session = self.session;
         let now = jiff::Timestamp::now();
         let epoch = session.shared.authority.epoch();
@@ -142,11 +142,14 @@ where
         }
         let standing = match standing_holds {
             true => old.standing.clone(),
-            false => session.shared.authority.standing(
-                &old.standing.principal,
-                &session.dataset.name,
-                now,
-            )?,
+            false => {
+                let authority = &session.shared.authority;
+                let principal = &old.standing.principal;
+                let standing = authority.standing(principal, &session.dataset.name, now);
+                let standing = standing.map_err(Refused::from)?;
+                session.outgrown(&standing.rights).map_err(End::Told)?;
+                standing
+            }
         };
         let who = match standing_holds && who_holds {
             true => old.who.clone(),
@@ -159,7 +162,7 @@ where
         self.sight = Arc::new(Sight::new(
             standing,
             catalog,
-            session.dataset.name.clone(),
+            session.dataset.view.clone(),
             who,
             epoch,
         ));

@@ -1,0 +1,188 @@
+//! As whom a caller goes upstream: by the roles that are in force, the least powerful user
+//! that fits.
+//!
+//! Knows nothing about what those users may do. Each has a [`Dataset`] of its own, with the
+//! catalog as it sees it, so that nothing is decided by what another may use. Invariant: a
+//! caller never goes as one of more power than the configuration says for all of their
+//! roles, nor an agent as one of more than either of the two would.
+
+use std::collections::BTreeSet;
+use std::iter::once;
+use std::sync::Arc;
+
+use super::Dataset;
+use crate::error::{SqlState, Told};
+use crate::policy::Rights;
+
+/// A user of the upstream's beside the dataset's own.
+pub struct User {
+    /// For callers who have one of these roles,
+    pub roles: BTreeSet<String>,
+    /// and no other but these; `*` is any.
+    pub beside: BTreeSet<String>,
+    /// The dataset, as that user.
+    pub dataset: Arc<Dataset>,
+}
+
+/// Where a user stands: 0 is the dataset's own, who is the least powerful.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rank(usize);
+
+impl User {
+    fn fits(&self, roles: &BTreeSet<&str>) -> bool {
+        let beside = |role: &str| self.beside.contains(role) || self.beside.contains("*");
+        roles.iter().any(|role| self.roles.contains(*role))
+            && roles
+                .iter()
+                .all(|role| self.roles.contains(*role) || beside(role))
+    }
+}
+
+impl Dataset {
+    /// As whom somebody of these rights goes: the first of the users that fits the roles
+    /// that give them something here, or else the dataset's own. Of an agent and whom it
+    /// acts for, each by itself, the one that stands first.
+    pub(super) fn rank(&self, rights: &Rights) -> Rank {
+        let one = |roles: BTreeSet<&str>| {
+            let fitting = self.users.iter().position(|user| user.fits(&roles));
+            fitting.map_or(0, |at| at + 1)
+        };
+        Rank(rights.roles().map(one).min().unwrap_or_default())
+    }
+
+    /// The dataset as that user.
+    pub(super) fn at(self: &Arc<Self>, rank: Rank) -> &Arc<Self> {
+        let user = rank.0.checked_sub(1).and_then(|at| self.users.get(at));
+        user.map_or(self, |user| &user.dataset)
+    }
+
+    /// The dataset as each of its users, the least powerful first.
+    pub fn all(self: &Arc<Self>) -> impl Iterator<Item = &Arc<Self>> {
+        once(self).chain(self.users.iter().map(|user| &user.dataset))
+    }
+}
+
+/// To whom goes as somebody that they would not go as any more.
+pub(super) fn lessened(dataset: &str) -> Told {
+    Told::fatal(
+        SqlState::INVALID_AUTHORIZATION,
+        format!("fewer of your roles are in force in `{dataset}` than when this session began"),
+    )
+    .hint("connect again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::Catalog;
+    use crate::identity::{Method, Principal};
+    use crate::policy::Policy;
+    use crate::session::Settings;
+    use crate::upstream::connect::{Target, TlsMode};
+
+    const POLICY: &str = "datasets: { shop: {}, other: {} }
+identities:
+  reader: { kind: human, roles: [reads], tokens: true }
+  writer: { kind: human, roles: [writes], tokens: true }
+  both: { kind: human, roles: [reads, writes], tokens: true }
+  admin: { kind: human, roles: [changes], tokens: true }
+  admin_too: { kind: human, roles: [reads, changes, writes], tokens: true }
+  stranger: { kind: human, roles: [writes, unlisted], tokens: true }
+  elsewhere: { kind: human, roles: [writes, else], tokens: true }
+  late: { kind: human, roles: [reads, over], tokens: true }
+  factor: { kind: human, roles: [reads, second], tokens: true }
+  nobody: { kind: human, roles: [], tokens: true }
+roles:
+  reads: { grants: [{ dataset: shop, tables: ['*'] }] }
+  writes: { grants: [{ dataset: shop, tables: ['*'], actions: [read, write] }] }
+  changes: { grants: [{ dataset: shop, tables: ['*'], actions: [read, ddl] }] }
+  unlisted: { grants: [{ dataset: shop, tables: [a.b] }] }
+  else: { grants: [{ dataset: other, tables: ['*'] }] }
+  over: { grants: [{ dataset: shop, tables: ['*'], until: 2020-01-01T00:00:00Z }] }
+  second: { grants: [{ dataset: shop, tables: ['*'], require: { mfa: true } }] }
+";
+
+    fn dataset(user: &str) -> Dataset {
+        let target = Target {
+            dataset: "shop".into(),
+            host: "localhost".into(),
+            port: 5432,
+            dbname: "shop".into(),
+            user: user.into(),
+            password: None,
+            tls: TlsMode::Disable,
+            ca: None,
+            allow_superuser: false,
+            timeout: std::time::Duration::from_secs(1),
+        };
+        Dataset::new(
+            "shop".into(),
+            Arc::new(target),
+            Settings::default(),
+            Catalog::default(),
+        )
+    }
+
+    /// As whom each of the names goes, who act for each other from left to right.
+    fn goes(names: &[&str]) -> String {
+        let policy = Policy::from_files(&[("p.yaml".into(), POLICY.into())], 1).unwrap();
+        let set = |names: &[&str]| names.iter().map(|&name| name.into()).collect();
+        let user = |roles: &[&str], beside: &[&str], name: &str| User {
+            roles: set(roles),
+            beside: set(beside),
+            dataset: Arc::new(dataset(name)),
+        };
+        let mut home = dataset("own");
+        home.users = vec![
+            user(&["writes"], &["reads"], "rw"),
+            user(&["over", "second"], &["reads"], "never"),
+            user(&["changes"], &["*"], "ddl"),
+        ];
+        let home = Arc::new(home);
+        let principal = names.iter().rev().fold(None, |human, name| {
+            Some(Box::new(Principal {
+                on_behalf_of: human,
+                ..policy.principal(name, Method::Token).unwrap()
+            }))
+        });
+        let now = jiff::Timestamp::now();
+        let rights = policy.rights(&principal.unwrap(), "shop", now);
+        home.at(home.rank(&rights)).target.user.clone()
+    }
+
+    #[test]
+    fn the_least_powerful_that_fits() {
+        for (name, user) in [
+            ("reader", "own"),
+            ("writer", "rw"),
+            ("both", "rw"),
+            ("admin", "ddl"),
+            ("admin_too", "ddl"),
+            // A role that nobody has listed beside makes nobody more.
+            ("stranger", "own"),
+            // One that gives nothing here does not count,
+            ("elsewhere", "rw"),
+            // nor one whose time is over, or whose second factor is missing.
+            ("late", "own"),
+            ("factor", "own"),
+            ("nobody", "own"),
+        ] {
+            assert_eq!(goes(&[name]), user, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_agent_goes_as_the_lesser_of_both() {
+        for (agent, human, user) in [
+            ("writer", "reader", "own"),
+            ("reader", "writer", "own"),
+            ("writer", "both", "rw"),
+            ("admin", "writer", "rw"),
+            ("writer", "admin", "rw"),
+            ("admin", "admin_too", "ddl"),
+            ("admin", "nobody", "own"),
+        ] {
+            assert_eq!(goes(&[agent, human]), user, "{agent} for {human}");
+        }
+    }
+}
