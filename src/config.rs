@@ -237,7 +237,7 @@ impl Config {
             .into_iter()
             .chain(&mut audit.key)
             .chain(&mut audit.checkpoints)
-            .chain(tls.flat_map(|tls| [&mut tls.certificate, &mut tls.key]))
+            .chain(tls.flat_map(ServerTls::paths_mut))
             .chain(tokens)
             .chain(issuers)
             .chain(datasets)

@@ -2,6 +2,7 @@
 //!
 //! Knows nothing about SQL, sessions or upstreams.
 
+pub mod certificate;
 pub mod scram;
 pub mod stand_in;
 pub mod token;
@@ -52,6 +53,8 @@ pub enum Method {
     ScramPlus,
     /// A token in place of a password.
     Token,
+    /// A client certificate.
+    Certificate,
 }
 
 /// Somebody whose identity has been proved: there is no other way to make one
@@ -74,6 +77,8 @@ pub struct Principal {
     pub mfa: bool,
     /// The token that it connected by.
     pub token: Option<Arc<token::Token>>,
+    /// The client certificate that it connected by, or that it needed beside.
+    pub certificate: Option<Arc<certificate::Certificate>>,
 }
 
 impl Principal {
@@ -86,6 +91,13 @@ impl Principal {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let human = self.on_behalf_of.as_deref();
         std::iter::once(self).chain(human).map(|one| &*one.name)
+    }
+
+    /// When what it proved is to be looked at again, if ever.
+    pub fn until(&self) -> Option<jiff::Timestamp> {
+        let token = self.token.as_ref().map(|token| token.expires);
+        let certificate = self.certificate.as_ref().map(|shown| shown.until);
+        token.into_iter().chain(certificate).min()
     }
 
     /// Whether a role is used: all are, unless a token names some.

@@ -24,6 +24,7 @@ pub mod audit;
 pub mod catalog;
 pub mod cli;
 pub mod config;
+mod der;
 pub mod error;
 pub mod http;
 pub mod identity;

@@ -35,18 +35,19 @@ pub use options::parse_options;
 pub use refused::Refused;
 pub use startup::Protocol;
 pub use stream::Stream;
-pub use tls::{Tls, TlsInfo};
+pub use tls::{Tls, TlsError, TlsInfo};
 pub use workers::Workers;
 
 use crate::config::{Listen, Plaintext};
-use crate::error::{Tell as _, Told};
+use crate::error::Told;
+use crate::identity::certificate::{Certificate, CertificateError, Presented};
 use crate::identity::token::TokenError;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
 use crate::policy::Policy;
 use crate::socket;
 use crate::stage::Stage;
-use handshake::{Ended, Greeting, Started, one_line};
+use handshake::{Channel, Ended, Greeting, Started, one_line};
 
 /// More than any machine has ports for, and what [`Door::empty`] can count.
 const MOST_CONNECTIONS: usize = 1 << 24;
@@ -112,6 +113,33 @@ pub trait Identities: Send + Sync {
     fn bearer(&self, name: &str, dataset: &str, token: &str) -> Result<Principal, TokenError>;
     /// The principal of a name that has been proved.
     fn principal(&self, name: &str, method: Method) -> Option<Principal>;
+    /// What a client has shown, verified.
+    ///
+    /// # Errors
+    /// As [`CertificateError`] says.
+    fn verify(&self, presented: &Presented) -> Result<Certificate, CertificateError>;
+    /// The principal whose certificate it is, by that name.
+    ///
+    /// # Errors
+    /// As [`CertificateError`] says.
+    fn certified(
+        &self,
+        name: &str,
+        certificate: &Certificate,
+    ) -> Result<Principal, CertificateError>;
+    /// What keeps a name out for want of the right certificate, if anything does: it
+    /// connects by one, or needs one beside its password.
+    fn lacks(&self, name: &str, shown: Option<&Certificate>) -> Option<CertificateError>;
+    /// A principal who has proved who it is otherwise, with the certificate that it needs
+    /// beside, if it needs one.
+    ///
+    /// # Errors
+    /// As [`CertificateError`] says.
+    fn bound(
+        &self,
+        principal: Principal,
+        shown: Option<&Certificate>,
+    ) -> Result<Principal, CertificateError>;
 }
 
 impl Identities for Policy {
@@ -133,6 +161,30 @@ impl Identities for Policy {
 
     fn principal(&self, name: &str, method: Method) -> Option<Principal> {
         self.principal(name, method)
+    }
+
+    fn verify(&self, presented: &Presented) -> Result<Certificate, CertificateError> {
+        self.verify(presented, jiff::Timestamp::now())
+    }
+
+    fn certified(
+        &self,
+        name: &str,
+        certificate: &Certificate,
+    ) -> Result<Principal, CertificateError> {
+        self.certified(name, certificate)
+    }
+
+    fn lacks(&self, name: &str, shown: Option<&Certificate>) -> Option<CertificateError> {
+        self.lacks(name, shown)
+    }
+
+    fn bound(
+        &self,
+        principal: Principal,
+        shown: Option<&Certificate>,
+    ) -> Result<Principal, CertificateError> {
+        self.bound(principal, shown)
     }
 }
 
@@ -165,10 +217,10 @@ pub enum ListenError {
         /// Why
         source: io::Error,
     },
-    /// The certificate or key.
-    #[error(transparent)]
-    Tls(#[from] tls::TlsError),
 }
+
+/// The certificate that new connections are given, as files have it at the time.
+pub type Certificates = watch::Receiver<Option<Arc<Tls>>>;
 
 /// Bound sockets, ready to accept.
 #[derive(Debug)]
@@ -181,7 +233,7 @@ pub struct Listener {
 /// What every connection must pass.
 #[derive(Debug)]
 struct Door {
-    tls: Option<Tls>,
+    tls: Certificates,
     plaintext: Plaintext,
     handshake_timeout: Duration,
     max_connections: usize,
@@ -193,16 +245,16 @@ struct Door {
 }
 
 impl Listener {
-    /// Binds the sockets and reads the certificate. Connections are served on those
-    /// threads.
+    /// Binds the sockets. Connections are served on those threads, and given the
+    /// certificate that is in force when they begin.
     ///
     /// # Errors
     /// As [`ListenError`] says.
-    pub async fn bind(listen: &Listen, workers: Workers) -> Result<Self, ListenError> {
-        let tls = match &listen.tls {
-            Some(files) => Some(Tls::load(&files.certificate, &files.key)?),
-            None => None,
-        };
+    pub async fn bind(
+        listen: &Listen,
+        tls: Certificates,
+        workers: Workers,
+    ) -> Result<Self, ListenError> {
         let mut sockets = Vec::new();
         for &address in &listen.address {
             let socket = TcpListener::bind(address).await;
@@ -331,7 +383,9 @@ async fn connection<A: Accept>(
     let deadline = Instant::now() + door.handshake_timeout;
     // Without it, what is slow to answer and who is gone is slow to be told.
     let _tuned = socket::tune(&tcp);
-    let greeting = handshake::greet(tcp, door.tls.as_ref());
+    // This connection's to its end, whatever comes into force meanwhile.
+    let own = door.tls.borrow().clone();
+    let greeting = handshake::greet(tcp, own.as_deref());
     let greeting = tokio::select! {
         greeting = timeout_at(deadline, greeting) => greeting,
         () = Stage::Ending.reached(&mut stage) => return,
@@ -370,21 +424,19 @@ async fn session<A: Accept>(
     let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
         Err(Refused::Plaintext {
             peer: peer.ip().to_canonical(),
-            tls: door.tls.is_some(),
+            tls: door.tls.borrow().is_some(),
         })
     } else if *stage.borrow() > Stage::Serving {
         Err(Refused::ShuttingDown)
     } else if slot.is_err() {
         Err(Refused::TooMany(door.max_connections))
     } else {
-        let endpoint = match (&tls, &door.tls) {
-            (Some(_), Some(own)) => own.endpoint.clone(),
-            _ => None,
-        };
         let identities = accept.identities();
-        let private = tls.is_some() || peer.ip().to_canonical().is_loopback();
-        let proving =
-            handshake::authenticate(&mut stream, &startup, &*identities, endpoint, private);
+        let channel = Channel {
+            tls: tls.as_ref(),
+            private: tls.is_some() || peer.ip().to_canonical().is_loopback(),
+        };
+        let proving = handshake::authenticate(&mut stream, &startup, &*identities, channel);
         tokio::select! {
             proved = timeout_at(deadline, proving) => match proved {
                 Ok(outcome) => outcome,
@@ -434,7 +486,8 @@ async fn refuse<A: Accept>(
         return;
     }
     tracing::info!(%peer, user = user.map(one_line), "connection refused: {why}");
-    let told = why.tell();
+    let may_show = tls.as_ref().is_some_and(TlsInfo::may_show);
+    let told = why.told(may_show);
     let mut last = Vec::new();
     told.encode(&mut last);
     let refusal = Refusal {

@@ -7,6 +7,7 @@
 //! depends on: two principals with equal rights have equal [`Rights::digest`].
 
 mod bearer;
+mod certified;
 pub mod decide;
 pub mod expression;
 mod file;

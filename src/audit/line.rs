@@ -195,6 +195,7 @@ mod tests {
             roles: vec!["a".into(), "b\"".into()],
             on_behalf_of: None,
             token: None,
+            certificate: None,
         }
     }
 

@@ -15,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::line::Fields;
+use crate::identity::certificate::Certificate;
 use crate::identity::token::Token;
 use crate::identity::{Kind, Method, Principal};
 use crate::sql::RelationUse;
@@ -225,6 +226,9 @@ pub struct Identity {
     /// The token it connected by
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token: Option<Arc<Token>>,
+    /// The client certificate that it connected by, or that it needed beside
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<Arc<Certificate>>,
 }
 
 impl From<&Principal> for Identity {
@@ -238,6 +242,7 @@ impl From<&Principal> for Identity {
                 .as_deref()
                 .map(|human| Box::new(Self::from(human))),
             token: principal.token.clone(),
+            certificate: principal.certificate.clone(),
         }
     }
 }
@@ -257,8 +262,9 @@ pub enum What {
     },
     /// Somebody could not be identified.
     AuthenticationFailure {
-        /// The name that was claimed
-        user: String,
+        /// The name that was claimed, if it came that far
+        #[serde(skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
         /// The client's address
         #[schemars(with = "String")]
         client: SocketAddr,
@@ -317,6 +323,21 @@ pub enum What {
         keys: Vec<String>,
         /// How many revocations are in force
         revoked: usize,
+        /// Why the new ones were refused
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// The proxy's certificate, the authorities of clients' and their lists of revocations
+    /// were read, or could not be and did not replace those in force.
+    CertificatesLoad {
+        /// The policy's epoch from then on
+        epoch: u64,
+        /// SHA-256 of the proxy's certificate in force, in hex
+        fingerprint: String,
+        /// How many authorities of clients are in force
+        authorities: usize,
+        /// How many of their lists of revocations are
+        lists: usize,
         /// Why the new ones were refused
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,

@@ -54,7 +54,8 @@ impl Plaintext {
     }
 }
 
-/// The server's certificate and key, in PEM.
+/// The server's certificate and key, and whose certificates clients may show: all in PEM,
+/// read again, as one, when a file changes.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServerTls {
@@ -62,6 +63,27 @@ pub struct ServerTls {
     pub certificate: PathBuf,
     /// The file of its private key.
     pub key: PathBuf,
+    /// The file of the authorities whose client certificates are taken. Left out: clients
+    /// are not asked for one.
+    #[serde(default)]
+    pub client_ca: Option<PathBuf>,
+    /// Files of certificates that those have revoked (CRLs). Where there are any, one that
+    /// is in date must tell of each certificate of a client's chain.
+    #[serde(default)]
+    pub client_crls: Vec<PathBuf>,
+}
+
+impl ServerTls {
+    pub(super) fn paths_mut(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let own = [&mut self.certificate, &mut self.key].into_iter();
+        own.chain(&mut self.client_ca).chain(&mut self.client_crls)
+    }
+
+    /// Every file that it names.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = [&self.certificate, &self.key].into_iter();
+        own.chain(&self.client_ca).chain(&self.client_crls)
+    }
 }
 
 impl Default for Listen {
@@ -88,6 +110,12 @@ impl Listen {
         if self.plaintext == Plaintext::Never && self.tls.is_none() {
             return wrong(
                 "`listen.plaintext` is never and `listen.tls` is missing: nobody could connect",
+            );
+        }
+        let listed = self.tls.as_ref().filter(|tls| !tls.client_crls.is_empty());
+        if listed.is_some_and(|tls| tls.client_ca.is_none()) {
+            return wrong(
+                "`listen.tls.client_crls` tells of certificates of nobody: `client_ca` is missing",
             );
         }
         let loopback_only = self.plaintext == Plaintext::Loopback && self.tls.is_none();

@@ -153,7 +153,7 @@ impl Scram {
             }
             (Method::Scram, Flag::EndPoint)
             | (Method::ScramPlus, Flag::None | Flag::NotOffered) => return Err(ScramError::Flag),
-            (Method::Token, _) => return Err(ScramError::Mechanism),
+            (Method::Token | Method::Certificate, _) => return Err(ScramError::Mechanism),
         };
         let nonce = format!("{}{}", first.nonce, self.nonce);
         let answer = format!(

@@ -8,8 +8,8 @@
 
 use ring::digest;
 
-const SEQUENCE: u8 = 0x30;
-const OID: u8 = 0x06;
+use crate::der::{OID, SEQUENCE, element};
+
 /// `[0]`, constructed: RSASSA-PSS's hashAlgorithm (RFC 4055 section 3.1).
 const CONTEXT_0: u8 = 0xa0;
 
@@ -66,27 +66,6 @@ fn pss_hash(parameters: &[u8]) -> Option<&'static digest::Algorithm> {
         },
         _ => None,
     }
-}
-
-/// A DER element of that tag: its content and what follows it.
-fn element(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, rest) = der.split_first()?;
-    if found != tag {
-        return None;
-    }
-    let (&first, rest) = rest.split_first()?;
-    let (length, rest) = match first {
-        0..=0x7f => (usize::from(first), rest),
-        0x81..=0x84 => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes
-                .iter()
-                .fold(0usize, |length, &byte| (length << 8) | usize::from(byte));
-            (length, rest)
-        }
-        _ => return None,
-    };
-    rest.split_at_checked(length)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::startup::{Opening, Startup};
 use super::tls::{ALPN, Tls, TlsInfo};
 use super::{Identities, Refused, Stream};
 use crate::identity::Principal;
+use crate::identity::certificate::{Certificate, CertificateError};
 use crate::identity::scram::{self, Scram, ScramError};
 use crate::identity::token::LONGEST;
 use crate::wire::{self, Authentication};
@@ -126,14 +127,14 @@ async fn encrypt(
     let (Stream::Plain(tcp), Some(tls)) = (stream, tls) else {
         return Err(Refused::NoTls);
     };
-    let stream = tls.accept(tcp).await.map_err(Refused::Tls)?;
+    let stream = tls.accept(tcp).await.map_err(Refused::tls)?;
     let (_, connection) = stream.get_ref();
     // Required against cross-protocol attacks (ALPACA); rustls has refused
     // whoever offers only other protocols.
     if direct && connection.alpn_protocol() != Some(ALPN) {
         return Err(Refused::NoAlpn);
     }
-    let info = TlsInfo::of(connection);
+    let info = tls.info(connection);
     Ok((Stream::Tls(Box::new(stream)), Some(info)))
 }
 
@@ -150,49 +151,114 @@ async fn holds_bytes(stream: &Stream) -> bool {
     .await
 }
 
-/// Has a client prove who it is, up to and with AuthenticationOk. On a connection that
-/// is `private`, nobody else reads what it sends.
+/// What a client proves who it is over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Channel<'a> {
+    pub(super) tls: Option<&'a TlsInfo>,
+    /// Nobody else reads what the client sends.
+    pub(super) private: bool,
+}
+
+/// Has a client prove who it is, up to and with AuthenticationOk.
 pub(super) async fn authenticate<I: Identities>(
     stream: &mut Stream,
     startup: &Startup,
     identities: &I,
-    endpoint: Option<Arc<[u8]>>,
-    private: bool,
+    channel: Channel<'_>,
 ) -> Result<Principal, Refused> {
     let mut out = Vec::new();
     if let Some(negotiate) = &startup.negotiate {
         negotiate.encode(&mut out);
     }
-    if identities.by_token(&startup.user) {
-        return match private {
-            true => token(stream, startup, identities, out).await,
-            false => Err(Refused::OpenToken),
-        };
+    let presented = channel.tls.and_then(|tls| tls.presented.as_ref());
+    // Whoever it names: one that does not hold is not gone past.
+    let shown = presented.map(|presented| identities.verify(presented));
+    let shown = shown.transpose().map_err(Refused::Certificate)?;
+    let user = startup.user.as_str();
+    if let Some(shown) = &shown
+        && let Ok(principal) = identities.certified(user, shown)
+    {
+        wire::put(&mut out, &Authentication::Ok);
+        send(stream, &out).await?;
+        return Ok(principal);
     }
+    // From here on, whoever is to connect by a certificate is somebody unknown.
+    let caller = Caller {
+        user,
+        dataset: &startup.dataset,
+        shown: shown.as_ref(),
+        lacks: identities.lacks(user, shown.as_ref()),
+    };
+    let principal = if !identities.by_token(user) {
+        let endpoint = channel.tls.and_then(|tls| tls.endpoint.clone());
+        scram(stream, &caller, identities, endpoint, &mut out).await?
+    } else if channel.private {
+        token(stream, &caller, identities, &mut out).await?
+    } else {
+        return Err(Refused::OpenToken);
+    };
+    wire::put(&mut out, &Authentication::Ok);
+    send(stream, &out).await?;
+    Ok(principal)
+}
+
+/// Who is to prove who it is by something else than a certificate, or beside it.
+struct Caller<'a> {
+    user: &'a str,
+    dataset: &'a str,
+    shown: Option<&'a Certificate>,
+    /// What keeps it out whatever else it proves.
+    lacks: Option<CertificateError>,
+}
+
+impl Caller<'_> {
+    fn without_certificate(&self, why: CertificateError, by_token: bool) -> Refused {
+        Refused::Unbound {
+            user: one_line(self.user),
+            why,
+            by_token,
+        }
+    }
+}
+
+/// What remains to be said where the proof holds is left in `out`.
+async fn scram<I: Identities>(
+    stream: &mut Stream,
+    caller: &Caller<'_>,
+    identities: &I,
+    endpoint: Option<Arc<[u8]>>,
+    out: &mut Vec<u8>,
+) -> Result<Principal, Refused> {
     let mechanisms = scram::mechanisms(endpoint.is_some());
     let offer = mechanisms.iter().map(ToString::to_string).collect();
-    wire::put(&mut out, &Authentication::SASL(offer));
-    send(stream, &out).await?;
+    wire::put(out, &Authentication::SASL(offer));
+    send(stream, out).await?;
 
     // Made for everybody, so that it costs everybody the same.
-    let stand_in = identities.stand_in(&startup.user);
-    let scram = Scram::new(identities.verifier(&startup.user), &stand_in, endpoint)?;
+    let stand_in = identities.stand_in(caller.user);
+    let verifier = identities.verifier(caller.user);
+    // Nobody learns whether a password is right who lacks the certificate beside it.
+    let verifier = verifier.filter(|_| caller.lacks.is_none());
+    let scram = Scram::new(verifier, &stand_in, endpoint)?;
     let response = sasl_response(stream).await?;
     let (mechanism, initial) = initial_response(&response)?;
     let (challenge, server_first) = match initial {
         Some(initial) => scram.first(mechanism, initial)?,
         None => {
             out.clear();
-            wire::put(&mut out, &Authentication::SASLContinue(Bytes::new()));
-            send(stream, &out).await?;
+            wire::put(out, &Authentication::SASLContinue(Bytes::new()));
+            send(stream, out).await?;
             scram.first(mechanism, &sasl_response(stream).await?)?
         }
     };
     out.clear();
-    wire::put(&mut out, &Authentication::SASLContinue(server_first.into()));
-    send(stream, &out).await?;
+    wire::put(out, &Authentication::SASLContinue(server_first.into()));
+    send(stream, out).await?;
 
-    let unproved = || Refused::Password(one_line(&startup.user));
+    let unproved = || match caller.lacks.clone() {
+        Some(why) => caller.without_certificate(why, false),
+        None => Refused::Password(one_line(caller.user)),
+    };
     let proof = challenge
         .finish(&sasl_response(stream).await?)
         .map_err(|error| match error {
@@ -200,28 +266,26 @@ pub(super) async fn authenticate<I: Identities>(
             other => other.into(),
         })?;
     let principal = identities
-        .principal(&startup.user, proof.method)
+        .principal(caller.user, proof.method)
         .ok_or_else(unproved)?;
+    let principal = identities
+        .bound(principal, caller.shown)
+        .map_err(|why| caller.without_certificate(why, false))?;
     out.clear();
-    wire::put(
-        &mut out,
-        &Authentication::SASLFinal(proof.server_final.into()),
-    );
-    wire::put(&mut out, &Authentication::Ok);
-    send(stream, &out).await?;
+    wire::put(out, &Authentication::SASLFinal(proof.server_final.into()));
     Ok(principal)
 }
 
 /// Asks for a token as a password in clear text. What is done with it does not depend on
-/// whether the name is known.
+/// whether the name is known. Nothing remains to be said in `out`.
 async fn token<I: Identities>(
     stream: &mut Stream,
-    startup: &Startup,
+    caller: &Caller<'_>,
     identities: &I,
-    mut out: Vec<u8>,
+    out: &mut Vec<u8>,
 ) -> Result<Principal, Refused> {
-    wire::put(&mut out, &Authentication::CleartextPassword);
-    send(stream, &out).await?;
+    wire::put(out, &Authentication::CleartextPassword);
+    send(stream, out).await?;
     let body = response(stream, LONGEST + 1).await?;
     let token = match body.split_last() {
         Some((0, text)) if !text.contains(&0) => std::str::from_utf8(text).ok(),
@@ -229,15 +293,18 @@ async fn token<I: Identities>(
     };
     let token = token.ok_or(Refused::PasswordMessage)?;
     let principal = identities
-        .bearer(&startup.user, &startup.dataset, token)
-        .map_err(|why| Refused::Token {
-            user: one_line(&startup.user),
-            why,
+        .bearer(caller.user, caller.dataset, token)
+        .map_err(|why| match caller.lacks.clone() {
+            Some(why) => caller.without_certificate(why, true),
+            None => Refused::Token {
+                user: one_line(caller.user),
+                why,
+            },
         })?;
     out.clear();
-    wire::put(&mut out, &Authentication::Ok);
-    send(stream, &out).await?;
-    Ok(principal)
+    identities
+        .bound(principal, caller.shown)
+        .map_err(|why| caller.without_certificate(why, true))
 }
 
 /// Without what could forge a line of a log.

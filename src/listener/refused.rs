@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::options::OptionsError;
 use crate::error::{SqlState, Tell, Told};
+use crate::identity::certificate::CertificateError;
 use crate::identity::scram::ScramError;
 use crate::identity::token::TokenError;
 
@@ -23,6 +24,9 @@ pub enum Refused {
     /// TLS could not be negotiated.
     #[error("tls could not be negotiated: {0}")]
     Tls(io::Error),
+    /// A client certificate that is none, or without its key: TLS itself ends there.
+    #[error("tls ends at the client's certificate: {0}")]
+    Key(rustls::Error),
     /// Direct TLS where none is configured.
     #[error("direct tls, but no certificate is configured")]
     NoTls,
@@ -100,6 +104,20 @@ pub enum Refused {
         /// For the record alone
         why: TokenError,
     },
+    /// A client certificate that does not hold.
+    #[error("the client certificate is not taken: {0}")]
+    Certificate(CertificateError),
+    /// None, or one that is not this name's, where it connects by one or needs one beside
+    /// what else it proves.
+    #[error("the certificate of user \"{user}\" is not taken: {why}")]
+    Unbound {
+        /// The name that was claimed
+        user: String,
+        /// For the record alone
+        why: CertificateError,
+        /// What it was asked for instead
+        by_token: bool,
+    },
     /// A token would pass in clear text.
     #[error("tokens are taken by encrypted connections, or from this machine")]
     OpenToken,
@@ -120,6 +138,33 @@ impl Refused {
                 | Self::NoAlpn
                 | Self::SlowStartup
         )
+    }
+}
+
+impl Refused {
+    /// Why TLS could not be negotiated.
+    pub(super) fn tls(error: io::Error) -> Self {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        match inner {
+            Some(own @ rustls::Error::InvalidCertificate(_)) => Self::Key(own.clone()),
+            _ => Self::Tls(error),
+        }
+    }
+
+    /// What the client hears where it could have shown a certificate and has shown none:
+    /// the same whoever it claims to be.
+    pub(super) fn told(&self, may_show: bool) -> Told {
+        let told = self.tell();
+        if !may_show || told.state != SqlState::INVALID_PASSWORD {
+            return told;
+        }
+        let certificate = "who connects by a client certificate, or needs one beside, shows it \
+                           (sslcert, sslkey)";
+        let hint = match &told.hint {
+            Some(hint) => format!("{hint}; {certificate}"),
+            None => certificate.to_owned(),
+        };
+        told.hint(hint)
     }
 }
 
@@ -161,11 +206,30 @@ impl Tell for Refused {
             Self::Scram(error) => error.tell(),
             Self::Password(_) => fatal(SqlState::INVALID_PASSWORD),
             // Whatever is wrong with it: who has none must not learn what one needs.
-            Self::Token { user, .. } => Told::fatal(
+            Self::Token { user, .. }
+            | Self::Unbound {
+                user,
+                by_token: true,
+                ..
+            } => Told::fatal(
                 SqlState::INVALID_PASSWORD,
                 Self::Password(user.clone()).to_string(),
             )
             .hint("the password is a token here, and tokens expire: ask for a new one"),
+            Self::Unbound {
+                user,
+                by_token: false,
+                ..
+            } => Self::Password(user.clone()).tell(),
+            Self::Key(_) => fatal(SqlState::INVALID_AUTHORIZATION),
+            Self::Certificate(_) => Told::fatal(
+                SqlState::INVALID_AUTHORIZATION,
+                "the client certificate is not taken",
+            )
+            .hint(
+                "show one that is in force and issued for this proxy (sslcert, sslkey), or, \
+                 where a password is enough, none (sslcertmode=disable)",
+            ),
             Self::OpenToken => {
                 fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
             }

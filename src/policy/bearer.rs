@@ -8,6 +8,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Policy;
+use crate::identity::certificate::Name;
 use crate::identity::token::{Token, TokenError, Tokens};
 use crate::identity::{Kind, Method, Principal};
 
@@ -31,8 +32,9 @@ impl Policy {
 
     /// Whether a name is asked for a token, not for a password.
     pub fn by_token(&self, name: &str) -> bool {
-        // Whether it is listed or not must not show.
-        if self.tokens.names(name) {
+        // Whether it is listed or not must not show. The forms of certificates' names are
+        // nobody else's.
+        if self.tokens.names(name) && !Name::is_form_of(name) {
             return true;
         }
         match self.identities.get(name).filter(|one| !one.disabled) {
@@ -114,7 +116,7 @@ impl Policy {
         kind: Kind,
         token: Arc<Token>,
     ) -> Result<Principal, TokenError> {
-        if self.identities.contains_key(name) {
+        if self.identities.contains_key(name) || Name::is_form_of(name) {
             return Err(TokenError::Identity);
         }
         let mut roles: Vec<Arc<str>> = Vec::new();
@@ -136,6 +138,7 @@ impl Policy {
             method: Method::Token,
             mfa: false,
             token: Some(token),
+            certificate: None,
         })
     }
 

@@ -105,6 +105,23 @@ pub(super) struct File {
     /// By group, as the configuration's `issuers` say them: the roles of whoever is in
     /// it. In order, as an identity's.
     pub(super) groups: Entries<Vec<At<String>>>,
+    /// By the name that a client certificate must carry, such as `spiffe://corp/agent/*`:
+    /// what those are who are listed nowhere else. They connect by that name.
+    pub(super) certificates: Entries<Certified>,
+}
+
+/// What somebody is whom a client certificate names.
+#[derive(Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Certified {
+    /// Human, agent or service.
+    pub(super) kind: Kind,
+    /// In order, as an identity's.
+    #[serde(default)]
+    pub(super) roles: Vec<At<String>>,
+    /// The human who answers for it.
+    #[serde(default)]
+    pub(super) owner: Option<At<String>>,
 }
 
 /// What the columns of a dataset hold.
@@ -149,6 +166,10 @@ pub(super) struct Role {
     #[serde(default)]
     #[expect(dead_code, reason = "for the people who read the file")]
     pub(super) description: Option<String>,
+    /// The client certificate that whoever has this role must show beside a password or a
+    /// token, as an identity's `clientcert`; with `{name}` in it.
+    #[serde(default)]
+    pub(super) clientcert: Option<At<String>>,
     /// What the role may do. Grants add up; `block` and `hide` win over any grant.
     #[serde(default)]
     pub(super) grants: Vec<At<Grant>>,
@@ -420,9 +441,14 @@ pub(super) struct Identity {
     /// its password.
     #[serde(default)]
     pub(super) tokens: bool,
-    /// The name in its client certificate.
+    /// The name in the client certificate by which it connects, with its kind:
+    /// `spiffe://…`, `dns:…`, `email:…` or `cn:…`.
     #[serde(default)]
     pub(super) certificate: Option<At<String>>,
+    /// The name in the client certificate that it must show beside its password or token,
+    /// in which `{name}` stands for its own: `email:{name}@corp.example`.
+    #[serde(default)]
+    pub(super) clientcert: Option<At<String>>,
     /// Whether it may not connect at all.
     #[serde(default)]
     pub(super) disabled: bool,

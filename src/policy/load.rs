@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::file::File;
-use super::model::{Dataset, Digested, Grant, Identity};
+use super::model::{Certified, Dataset, Digested, Grant, Identity};
 use super::{Mask, Rights, Treatment};
+use crate::identity::certificate::{Name, Template, Trust};
 use crate::identity::stand_in::StandIns;
 use crate::identity::token::Tokens;
 use crate::identity::verifier::Verifier;
@@ -35,6 +36,14 @@ pub struct Policy {
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
     /// Roles by group, in the order of the files.
     pub(super) groups: Vec<(Arc<str>, Vec<Arc<str>>)>,
+    /// Whose certificate a listed name is, disabled or not.
+    pub(super) certificates: BTreeMap<Name, Arc<str>>,
+    /// Who is by their certificates without being listed: no name is of two.
+    pub(super) certified: Vec<Certified>,
+    /// Which certificate is needed beside a password or token, by role.
+    pub(super) clientcerts: BTreeMap<Arc<str>, Template>,
+    /// What certificates are verified by, if those of clients are asked for.
+    pub(super) trust: Option<Arc<Trust>>,
     /// What the configuration says that a dataset is: `production`.
     pub(super) environments: BTreeMap<Arc<str>, Arc<str>>,
     /// What tokens are verified by.
@@ -132,12 +141,6 @@ impl Policy {
         self.stand_ins.of(name)
     }
 
-    /// The name an identity's client certificate carries, if policy says one.
-    pub fn certificate(&self, name: &str) -> Option<&str> {
-        let identity = self.identities.get(name).filter(|one| !one.disabled)?;
-        identity.certificate.as_deref()
-    }
-
     /// The principal of a proved name, with its kind, roles and owner; `None` if
     /// policy names no such identity, or disables it.
     pub fn principal(&self, name: &str, method: Method) -> Option<Principal> {
@@ -151,6 +154,7 @@ impl Policy {
             method,
             mfa: false,
             token: None,
+            certificate: None,
         })
     }
 

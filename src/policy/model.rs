@@ -11,8 +11,8 @@ use super::file::Unclassified;
 use super::pattern::{Name, Pattern};
 use super::window::Window;
 use super::{Action, Limits, Treatment};
-use crate::identity::Kind;
 use crate::identity::verifier::Verifier;
+use crate::identity::{Kind, certificate};
 
 /// What the columns of a dataset hold.
 #[derive(Debug)]
@@ -144,8 +144,18 @@ pub(super) struct Identity {
     pub(super) owner: Option<Arc<str>>,
     pub(super) verifier: Option<Verifier>,
     pub(super) tokens: bool,
-    pub(super) certificate: Option<Arc<str>>,
+    pub(super) certificate: Option<certificate::Name>,
+    pub(super) clientcert: Option<certificate::Template>,
     pub(super) disabled: bool,
+}
+
+/// What those are whom certificates name and policy lists nowhere.
+#[derive(Clone, Debug)]
+pub(super) struct Certified {
+    pub(super) names: certificate::Pattern,
+    pub(super) kind: Kind,
+    pub(super) roles: Vec<Arc<str>>,
+    pub(super) owner: Option<Arc<str>>,
 }
 
 /// A value with the digest of all it says, places included (they are part of

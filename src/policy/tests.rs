@@ -1,6 +1,7 @@
 //! The room's tests, by what they are about.
 
 mod bearer;
+mod certified;
 mod decide;
 mod expression;
 mod load;

@@ -12,8 +12,9 @@ use crate::audit::record::{PolicyStamp, Statement};
 use crate::audit::{Fields, Who};
 use crate::catalog::{Catalog, Oid, Relation};
 use crate::error::{SqlState, Tell, Told};
-use crate::identity::Principal;
+use crate::identity::certificate::CertificateError;
 use crate::identity::token::TokenError;
+use crate::identity::{Method, Principal};
 use crate::policy::{Action, Limits, Policy, Rights};
 use crate::sql::cache::{Cache, Key};
 use crate::sql::fold::{self, Template};
@@ -72,11 +73,16 @@ pub trait Authority: Send + Sync {
     /// The policy, to be waited for.
     fn policy(&self) -> watch::Receiver<Arc<Policy>>;
 
-    /// Whether somebody may still be in a session.
+    /// Whether somebody may still be in a session, and when to ask again beside a new
+    /// policy.
     ///
     /// # Errors
-    /// FATAL where the identity is no longer one.
-    fn admits(&self, principal: &Principal, now: jiff::Timestamp) -> Result<(), Told>;
+    /// FATAL where the identity is no longer one, or what it proved no longer holds.
+    fn admits(
+        &self,
+        principal: &Principal,
+        now: jiff::Timestamp,
+    ) -> Result<Option<jiff::Timestamp>, Told>;
 
     /// What a principal may do now.
     ///
@@ -293,9 +299,13 @@ impl Authority for Governed {
         self.policy.clone()
     }
 
-    fn admits(&self, principal: &Principal, now: jiff::Timestamp) -> Result<(), Told> {
+    fn admits(
+        &self,
+        principal: &Principal,
+        now: jiff::Timestamp,
+    ) -> Result<Option<jiff::Timestamp>, Told> {
         let policy = self.policy.borrow().clone();
-        current(&policy, principal, now).map(drop)
+        current(&policy, principal, now).map(|current| current.until())
     }
 
     fn standing(
@@ -307,11 +317,11 @@ impl Authority for Governed {
         let policy = self.policy.borrow().clone();
         let current = current(&policy, principal, now)?;
         let rights = policy.rights(&current, dataset, now);
-        let expires = current.token.as_ref().map(|token| token.expires);
+        let until = current.until();
         let allows = |action| rights.allows(action).is_some();
         Ok(Standing {
             digest: rights.digest(),
-            valid_until: rights.valid_until().into_iter().chain(expires).min(),
+            valid_until: rights.valid_until().into_iter().chain(until).min(),
             limits: rights.limits(),
             nothing: rights.is_empty(),
             all_clear: rights.all_clear(),
@@ -423,23 +433,37 @@ fn weight(decided: &[Decided]) -> usize {
         .sum()
 }
 
-/// Who is asking, as policy now has them.
+/// Who is asking, as policy now has them: a token and a certificate are looked at as they
+/// were when the session began.
 fn current(
     policy: &Policy,
     principal: &Principal,
     now: jiff::Timestamp,
 ) -> Result<Principal, Told> {
-    if let Some(token) = &principal.token {
-        let still = policy.still(principal, token, now);
-        let still = still.map_err(|error| over(&principal.name, &error))?;
-        return match still.kind == principal.kind {
-            true => Ok(still),
-            false => Err(gone(&principal.name)),
-        };
+    let shown = principal.certificate.as_ref();
+    let shown = shown.map(|shown| policy.verify(&shown.presented, now));
+    let ended = |error: CertificateError| no_certificate(&principal.name, &error);
+    let shown = shown.transpose().map_err(ended)?;
+    let found = match (&principal.token, &shown) {
+        (Some(token), _) => policy
+            .still(principal, token, now)
+            .map_err(|error| over(&principal.name, &error))?,
+        (None, Some(shown)) if principal.method == Method::Certificate => {
+            policy.certified(&principal.name, shown).map_err(ended)?
+        }
+        (None, _) => again(policy, principal)?,
+    };
+    // A session says of each statement what kind of caller it began with.
+    if found.kind != principal.kind {
+        return Err(gone(&principal.name));
     }
+    policy.bound(found, shown.as_ref()).map_err(ended)
+}
+
+/// Somebody who proved who they are by a password.
+fn again(policy: &Policy, principal: &Principal) -> Result<Principal, Told> {
     let again = |known: &Principal| {
         let found = policy.principal(&known.name, known.method);
-        // A session says of each statement what kind of caller it began with.
         let found = found.filter(|found| found.kind == known.kind);
         let found = found.ok_or_else(|| gone(&known.name))?;
         Ok::<_, Told>(Principal {
@@ -452,6 +476,23 @@ fn current(
         on_behalf_of: on_behalf_of.map(Box::new),
         ..again(principal)?
     })
+}
+
+/// Whose certificate was taken may hear what has become of it.
+fn no_certificate(name: &str, error: &CertificateError) -> Told {
+    let what = match error {
+        CertificateError::Expired => "the client certificate of this session has expired",
+        CertificateError::Revoked => "the client certificate of this session has been revoked",
+        CertificateError::None | CertificateError::Issuer => {
+            "the authority of this session's client certificate is trusted no longer"
+        }
+        CertificateError::Outdated | CertificateError::Unlisted => {
+            "nothing in date says any longer that this session's client certificate is not revoked"
+        }
+        CertificateError::Missing => "a client certificate is needed now beside what was proved",
+        _ => return gone(name),
+    };
+    Told::fatal(SqlState::INVALID_AUTHORIZATION, what).hint("connect with another certificate")
 }
 
 /// Whose token has been taken may hear what has become of it.

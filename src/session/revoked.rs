@@ -22,14 +22,14 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// has run for long enough. Says why.
 pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
     let authority = &session.shared.authority;
-    let expires = principal.token.as_ref().map(|token| token.expires);
     let mut policy = authority.policy();
     let told = loop {
         policy.mark_unchanged();
         let now = jiff::Timestamp::now();
-        if let Err(told) = authority.admits(principal, now) {
-            break told;
-        }
+        let expires = match authority.admits(principal, now) {
+            Ok(expires) => expires,
+            Err(told) => break told,
+        };
         let standing = authority.standing(principal, &session.home.name, now);
         if let Err(told) = standing.and_then(|standing| session.outgrown(&standing.rights)) {
             break told;
@@ -52,6 +52,8 @@ async fn until(moment: Option<Timestamp>) {
     let Some(moment) = moment else {
         return std::future::pending().await;
     };
+    // What is to be asked again at once is not asked all the time.
+    tokio::time::sleep(LOOK).await;
     while let Ok(left) = Duration::try_from(Timestamp::now().duration_until(moment))
         && !left.is_zero()
     {

@@ -139,6 +139,7 @@ mod tests {
             method: Method::Scram,
             mfa: false,
             token: None,
+            certificate: None,
         }
     }
 

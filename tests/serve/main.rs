@@ -12,6 +12,7 @@
 mod support;
 
 mod catalog;
+mod certificates;
 mod input;
 mod outage;
 mod process;

@@ -14,6 +14,7 @@ pub mod corpus;
 pub mod differing;
 pub mod forwarder;
 pub mod generate;
+pub mod issue;
 pub mod planner;
 pub mod postgres;
 pub mod proxy;

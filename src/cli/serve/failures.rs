@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::audit::record::{What, clipped};
 use crate::audit::{Event, Log};
-use crate::listener::Refusal;
+use crate::listener::{Refusal, Refused};
 
 /// So many are recorded one by one…
 const FAILURES: u32 = 20;
@@ -43,15 +43,16 @@ impl Failures {
         }
     }
 
-    /// Records a refusal of somebody who came so far as to say a name.
+    /// Records a refusal of somebody who came so far as to say a name, or to show a
+    /// certificate.
     pub(super) async fn record(&self, refusal: &Refusal<'_>) {
-        let Some(user) = refusal.user else { return };
-        if !self.has_room() {
+        let showed = matches!(refusal.why, Refused::Key(_));
+        if refusal.user.is_none() && !showed || !self.has_room() {
             return;
         }
         let why = refusal.why.to_string();
         let what = What::AuthenticationFailure {
-            user: clipped(user).to_owned(),
+            user: refusal.user.map(|user| clipped(user).to_owned()),
             client: refusal.peer,
             tls: refusal.tls.map(|tls| tls.version),
             dataset: refusal.dataset.map(|name| clipped(name).to_owned()),
@@ -101,7 +102,6 @@ mod tests {
     use super::*;
     use crate::audit::Durability;
     use crate::error::Tell as _;
-    use crate::listener::Refused;
 
     #[tokio::test]
     async fn a_flood_is_counted_and_a_name_is_cut() {

@@ -20,7 +20,9 @@ use crate::audit::{Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::identity::token::TokensError;
-use crate::listener::{Accept, Client, ListenError, Listener, Protocol, Refusal, Tls, Workers};
+use crate::listener::{
+    Accept, Client, ListenError, Listener, Protocol, Refusal, TlsError, Workers,
+};
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
 use crate::secret::{Secret, SecretError, Source};
@@ -81,7 +83,10 @@ pub(crate) enum ServeError {
     /// The records' directory.
     #[error("the directory {0} for records cannot be made: {1}")]
     Directory(PathBuf, std::io::Error),
-    /// The addresses or the certificate.
+    /// The certificate, or the authorities of clients'.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The addresses.
     #[error(transparent)]
     Listen(#[from] ListenError),
     /// The threads that serve.
@@ -107,7 +112,8 @@ pub(crate) struct Running {
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
     let looked = ground.look();
-    let policy = ground.rules(1)?;
+    let tls = ground.tls()?;
+    let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
     }
@@ -128,7 +134,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         }
         datasets.insert(Arc::from(name.as_str()), opened);
     }
-    let rules = Arc::new(Rules::new(policy, ground, looked, log.clone()));
+    let rules = Arc::new(Rules::new(policy, tls, ground, looked, log.clone()));
     let front = Arc::new(Front {
         shared: Arc::new(Shared {
             authority: Box::new(Governed::new(
@@ -146,7 +152,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     });
     rules.say_loaded().await?;
     let workers = Workers::start(STACK).map_err(ServeError::Threads)?;
-    let listener = Listener::bind(&config.listen, workers).await?;
+    let listener = Listener::bind(&config.listen, rules.certificates(), workers).await?;
     let addresses = listener.addresses();
     let stage = watch::Sender::new(Stage::Serving);
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
@@ -188,12 +194,11 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 /// Whether it would start, as far as can be told without the upstreams and without
 /// taking the addresses.
 pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
-    let policy = Ground::of(config).rules(1)?;
+    let ground = Ground::of(config);
+    let tls = ground.tls()?;
+    let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
-    }
-    if let Some(files) = &config.listen.tls {
-        Tls::load(&files.certificate, &files.key).map_err(ListenError::from)?;
     }
     for (name, dataset) in &config.datasets {
         own(name, dataset).await?;

@@ -1,9 +1,9 @@
-//! The rules in force: policy, and what tokens are verified by, read again as their files
-//! change.
+//! The rules in force: policy, and what tokens and certificates are verified by, read again
+//! as their files change.
 //!
 //! Knows nothing about sessions, which watch what is in force. Invariant: a set that does
-//! not load changes nothing, but for what has been revoked; a policy is taken only as its
-//! files were found at rest.
+//! not load changes nothing, but for which tokens have been revoked; policy and certificates
+//! are taken only as their files were found at rest, each of the two as one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +17,9 @@ use super::proxy::ServeError;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log, LogError};
 use crate::config::{self, Config};
+use crate::identity::certificate::Trust;
 use crate::identity::token::{Tokens, TokensError};
+use crate::listener::{Certificates, Tls, TlsError};
 use crate::policy::{Policy, PolicyError};
 
 /// How often files are looked at. What has changed of the policy is read once two looks
@@ -27,6 +29,8 @@ const LOOK: Duration = Duration::from_millis(500);
 /// What is in force, and where it comes from.
 pub(super) struct Rules {
     current: watch::Sender<Arc<Policy>>,
+    /// What connections are given.
+    tls: watch::Sender<Option<Arc<Tls>>>,
     ground: Ground,
     log: Log,
     /// Held while files are read.
@@ -47,6 +51,8 @@ pub(super) struct Ground {
     issuers: BTreeMap<String, config::Issuer>,
     /// Roles that upstream users are for: of which dataset, which user, which role.
     users: Vec<[String; 3]>,
+    /// Where certificates are: the proxy's own, and those of clients' authorities.
+    tls: Option<config::ServerTls>,
 }
 
 impl Ground {
@@ -74,6 +80,7 @@ impl Ground {
                     roles.map(|role| [name.clone(), user.user.clone(), role.clone()])
                 })
                 .collect(),
+            tls: config.listen.tls.clone(),
         }
     }
 
@@ -89,7 +96,16 @@ impl Ground {
         Look {
             policy: Stamp::of_directory(&self.directory),
             tokens: Stamp::of(tokens.cloned()),
+            tls: Stamp::of(self.tls.iter().flat_map(|tls| tls.paths()).cloned()),
         }
+    }
+
+    /// What connections are given, if there is TLS.
+    pub(super) fn tls(&self) -> Result<Option<Arc<Tls>>, TlsError> {
+        let files = self.tls.as_ref();
+        files
+            .map(|files| Tls::load(files).map(Arc::new))
+            .transpose()
     }
 
     /// What tokens are verified by.
@@ -119,16 +135,25 @@ impl Ground {
                 ));
             }
         }
+        let asked = self.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+        let nobody = policy.certificate_identities().next().map(|name| {
+            format!(
+                "`{name}` needs a client certificate, and the configuration has no \
+                 `listen.tls.client_ca`: nobody can connect as it"
+            )
+        });
+        policy.warnings.extend(nobody.filter(|_| !asked));
         Ok(policy.within(self.environments.clone()))
     }
 
-    /// Both.
+    /// Both, and what is known of certificates.
     ///
     /// # Errors
     /// What of either does not load.
-    pub(super) fn rules(&self, epoch: u64) -> Result<Policy, ServeError> {
+    pub(super) fn rules(&self, epoch: u64, tls: Option<&Tls>) -> Result<Policy, ServeError> {
         let tokens = Arc::new(self.tokens(None)?);
-        Ok(self.policy(epoch)?.trusting(tokens))
+        let policy = self.policy(epoch)?.trusting(tokens);
+        Ok(policy.certified_by(trust(tls)))
     }
 }
 
@@ -137,6 +162,7 @@ impl Ground {
 pub(super) struct Look {
     policy: Stamp,
     tokens: Stamp,
+    tls: Stamp,
 }
 
 /// When files were last read, whether that took effect or not.
@@ -151,9 +177,16 @@ struct Read {
 
 impl Rules {
     /// What has been read, before which the files looked like that.
-    pub(super) fn new(policy: Policy, ground: Ground, looked: Look, log: Log) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        tls: Option<Arc<Tls>>,
+        ground: Ground,
+        looked: Look,
+        log: Log,
+    ) -> Self {
         Self {
             current: watch::Sender::new(Arc::new(policy)),
+            tls: watch::Sender::new(tls),
             ground,
             log,
             read: Mutex::new(Read {
@@ -174,6 +207,11 @@ impl Rules {
         self.current.subscribe()
     }
 
+    /// What connections are given, now and later.
+    pub(super) fn certificates(&self) -> Certificates {
+        self.tls.subscribe()
+    }
+
     /// Puts on record what is in force at the start.
     pub(super) async fn say_loaded(&self) -> Result<(), LogError> {
         let policy = self.current();
@@ -186,18 +224,25 @@ impl Rules {
             let loaded = loaded_tokens(&policy, None);
             self.log.append(&Event::now(None, loaded)).await?;
         }
+        let tls = self.tls.borrow().clone();
+        if let Some(tls) = tls {
+            let loaded = loaded_tls(&policy, &tls, None);
+            self.log.append(&Event::now(None, loaded)).await?;
+        }
         Ok(())
     }
 
     /// Reads everything again.
     pub(super) async fn reload(&self) {
         self.load_tokens(true).await;
+        self.load_tls(None).await;
         self.load(None).await;
     }
 
-    /// Takes the policy's files, and those of tokens, as they change.
+    /// Takes the policy's files, and those of tokens and certificates, as they change.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut last = None;
+        let mut last_tls = None;
         loop {
             tokio::time::sleep(LOOK).await;
             let look = self.look().await;
@@ -206,6 +251,12 @@ impl Rules {
             // files settle or not: those of tokens that cannot be read yet are tried again.
             if look.tokens != known.tokens {
                 self.load_tokens(false).await;
+            }
+            if look.tls == known.tls {
+                last_tls = None;
+            } else if last_tls.replace(look.tls.clone()).as_ref() == Some(&look.tls) {
+                self.load_tls(Some(&look.tls)).await;
+                last_tls = None;
             }
             let look = look.policy;
             if look == known.policy {
@@ -268,6 +319,50 @@ impl Rules {
         let _ = self.log.append(&Event::now(None, what)).await;
     }
 
+    /// Reads the certificates and lists of revocations, under the policy that is in force;
+    /// what has `settled`, only if it has not changed since.
+    async fn load_tls(&self, settled: Option<&Stamp>) {
+        let mut read = self.read.lock().await;
+        let before = self.look().await.tls;
+        if settled.is_some_and(|settled| *settled != before) {
+            return;
+        }
+        let ground = self.ground.clone();
+        let loading = tokio::task::spawn_blocking(move || ground.tls());
+        let Ok(loaded) = loading.await else {
+            tracing::error!("reading the certificates did not come to its end");
+            return;
+        };
+        // Somebody writes: it is read again once that has settled.
+        if settled.is_some() && self.look().await.tls != before {
+            return;
+        }
+        read.looked.tls = before;
+        let old = self.current.borrow().clone();
+        let (tls, policy, error) = match loaded {
+            // There is no TLS.
+            Ok(None) => return,
+            Ok(Some(tls)) => {
+                let mut policy = Policy::clone(&old).certified_by(trust(Some(&tls)));
+                policy.epoch += 1;
+                let policy = Arc::new(policy);
+                tracing::info!(fingerprint = tls.fingerprint(), "certificates loaded");
+                self.tls.send_replace(Some(tls.clone()));
+                self.current.send_replace(policy.clone());
+                (Some(tls), policy, None)
+            }
+            Err(error) => {
+                tracing::error!(%error, "certificates not loaded, those before stay in force");
+                (self.tls.borrow().clone(), old, Some(error.to_string()))
+            }
+        };
+        if let Some(tls) = tls {
+            let what = loaded_tls(&policy, &tls, error);
+            // A log that fails refuses statements by itself.
+            let _ = self.log.append(&Event::now(None, what)).await;
+        }
+    }
+
     /// Reads the policy; of what has `settled`, only if it has not changed since, and no
     /// event where it says what is in force anyway.
     async fn load(&self, settled: Option<&Stamp>) {
@@ -309,6 +404,7 @@ impl Rules {
                 }
                 let stamp = stamp(&policy);
                 let policy = policy.trusting(old.tokens().clone());
+                let policy = policy.certified_by(old.trust().cloned());
                 self.current.send_replace(Arc::new(policy));
                 (stamp, None)
             }
@@ -334,6 +430,20 @@ fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
         revoked: tokens.revoked(),
         error,
     }
+}
+
+fn loaded_tls(policy: &Policy, tls: &Tls, error: Option<String>) -> What {
+    What::CertificatesLoad {
+        epoch: policy.epoch,
+        fingerprint: tls.fingerprint().to_owned(),
+        authorities: tls.trust().map_or(0, |trust| trust.authorities()),
+        lists: tls.trust().map_or(0, |trust| trust.lists()),
+        error,
+    }
+}
+
+fn trust(tls: Option<&Tls>) -> Option<Arc<Trust>> {
+    tls.and_then(Tls::trust).cloned()
 }
 
 fn stamp(policy: &Policy) -> PolicyStamp {

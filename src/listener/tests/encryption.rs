@@ -1,8 +1,12 @@
 //! TLS and its absence: psql where the client is honest, raw bytes where it is not.
 
+use std::sync::Arc;
+
+use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::support::*;
+use crate::config::ServerTls;
 
 #[tokio::test]
 async fn psql_in_plain_text() {
@@ -139,4 +143,69 @@ async fn encryption_that_is_not_there_is_declined() {
         assert_eq!(&twice[..length], b"N");
         is_error(&twice[length..], "08P01", "requested twice");
     }
+}
+
+/// Shows what it was not given the key of, or what is no certificate.
+#[derive(Debug)]
+struct Impostor(Arc<rustls::sign::CertifiedKey>);
+
+impl rustls::client::ResolvesClientCert for Impostor {
+    fn resolve(
+        &self,
+        _: &[&[u8]],
+        _: &[rustls::SignatureScheme],
+    ) -> Option<Arc<rustls::sign::CertifiedKey>> {
+        Some(self.0.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_ends_tls_and_is_on_record() {
+    let own = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
+    let proxy = Proxy::start(|listen| {
+        listen.tls = Some(ServerTls {
+            client_ca: Some(own.pem()),
+            ..own.files()
+        });
+    })
+    .await;
+    // One who shows none is asked for a password.
+    let mut stream = own
+        .connect(proxy.connect().await, &[b"postgresql"])
+        .await
+        .unwrap();
+    log_in(&mut stream, &analyst(), b"").await;
+    proxy.refusals(&[]);
+
+    let key = rcgen::KeyPair::generate().unwrap();
+    let key = rustls::crypto::ring::sign::any_ecdsa_type(&key.serialize_der().try_into().unwrap());
+    let key = key.unwrap();
+    let stolen = rustls::pki_types::CertificateDer::from_pem_file(own.pem()).unwrap();
+    for certificate in [stolen.clone(), b"0\x03abc".to_vec().into()] {
+        let shown = rustls::sign::CertifiedKey::new(vec![certificate], key.clone());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(stolen.clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_client_cert_resolver(Arc::new(Impostor(shown.into())));
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        let name = "localhost".try_into().unwrap();
+        // In TLS 1.3 the client is done before the server has looked.
+        if let Ok(mut stream) = connector.connect(name, proxy.connect().await).await {
+            let _sent = stream.write_all(&analyst()).await;
+            assert_eq!(rest(&mut stream).await, b"");
+        }
+    }
+    proxy.refusals(&[
+        (None, "28000 tls ends at the client's certificate"),
+        (None, "28000 tls ends at the client's certificate"),
+    ]);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use super::support::Certificate;
 use super::support::*;
 use crate::config::ServerTls;
 use crate::listener::*;
@@ -189,37 +190,61 @@ async fn shutdown_waits_for_nobody_who_is_not_there() {
 
 #[tokio::test]
 async fn bad_files_and_addresses_are_named() {
-    let bind = async |listen: Listen| {
-        let workers = Workers::start(1 << 20).unwrap();
-        let bound = Listener::bind(&listen, workers).await;
-        bound.unwrap_err().to_string()
-    };
     let one = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
     let other = Certificate::new(&rcgen::PKCS_ECDSA_P256_SHA256);
-    let tls = |certificate: PathBuf, key: PathBuf| Listen {
-        tls: Some(ServerTls { certificate, key }),
-        ..Listen::default()
+    let load = |certificate: PathBuf, key: PathBuf| {
+        let files = ServerTls {
+            certificate,
+            key,
+            ..one.files()
+        };
+        Tls::load(&files).unwrap_err().to_string()
     };
     let missing = one.folder.path().join("none.pem");
-    assert!(
-        bind(tls(missing, one.files().key))
-            .await
-            .contains("none.pem: ")
-    );
-    let error = bind(tls(one.files().key, one.files().key)).await;
+    assert!(load(missing, one.files().key).contains("none.pem: "));
+    let error = load(one.files().key, one.files().key);
     assert!(error.contains("key.pem: no certificate in it"), "{error}");
-    let error = bind(tls(one.pem(), one.pem())).await;
+    let error = load(one.pem(), one.pem());
     assert!(error.contains("cert.pem: "), "{error}");
-    let error = bind(tls(one.pem(), other.files().key)).await;
+    let error = load(one.pem(), other.files().key);
     assert!(error.contains("cert.pem: "), "{error}");
     let taken = Proxy::start(|_| ()).await;
-    let error = bind(Listen {
+    let listen = Listen {
         address: vec![taken.address],
         ..Listen::default()
-    })
-    .await;
+    };
+    let (workers, tls) = (Workers::start(1 << 20).unwrap(), watch::Sender::new(None));
+    let bound = Listener::bind(&listen, tls.subscribe(), workers).await;
+    let error = bound.unwrap_err().to_string();
     assert!(
         error.contains(&format!("cannot listen on {}", taken.address)),
         "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_connection_is_bound_to_the_certificate_that_it_was_given() {
+    let (proxy, first) = Proxy::with_tls(&rcgen::PKCS_ECDSA_P256_SHA256).await;
+    let second = Certificate::new(&rcgen::PKCS_ECDSA_P384_SHA384);
+    let verify = |certificate: &Certificate| {
+        format!(
+            "user=analyst sslmode=verify-full channel_binding=require sslrootcert={}",
+            certificate.pem().display()
+        )
+    };
+    // One that began under the old certificate goes on by it.
+    let mut stream = proxy.connect().await;
+    stream.write_all(SSL_REQUEST).await.unwrap();
+    assert_eq!(stream.read_u8().await.unwrap(), b'S');
+    let next = Tls::load(&second.files()).unwrap();
+    proxy.tls.send_replace(Some(next.into()));
+    let mut stream = first.connect(stream, &[]).await.unwrap();
+    log_in(&mut stream, &analyst(), b"").await;
+    // Who comes now is given, and bound to, the new one.
+    let output = proxy.psql(&verify(&second), PASSWORD).await;
+    says(&output, "human:analyst ScramPlus");
+    fails(
+        &proxy.psql(&verify(&first), PASSWORD).await,
+        "certificate verify failed",
     );
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use crate::config::ServerTls;
 use crate::identity::Kind;
+use crate::identity::certificate::{self as identity, CertificateError, Presented};
 use crate::identity::scram::tests::client_final;
 use crate::identity::stand_in::StandIns;
 use crate::identity::verifier::Verifier;
@@ -63,7 +64,28 @@ impl Identities for OneAnalyst {
             method,
             mfa: false,
             token: None,
+            certificate: None,
         })
+    }
+
+    fn verify(&self, _: &Presented) -> Result<identity::Certificate, CertificateError> {
+        Err(CertificateError::None)
+    }
+
+    fn certified(&self, _: &str, _: &identity::Certificate) -> Result<Principal, CertificateError> {
+        Err(CertificateError::Unknown)
+    }
+
+    fn lacks(&self, _: &str, _: Option<&identity::Certificate>) -> Option<CertificateError> {
+        None
+    }
+
+    fn bound(
+        &self,
+        principal: Principal,
+        _: Option<&identity::Certificate>,
+    ) -> Result<Principal, CertificateError> {
+        Ok(principal)
     }
 }
 
@@ -146,6 +168,8 @@ pub(super) struct Proxy {
     pub(super) address: SocketAddr,
     pub(super) echo: Arc<Echo>,
     pub(super) stage: watch::Sender<Stage>,
+    /// What connections are given.
+    pub(super) tls: watch::Sender<Option<Arc<Tls>>>,
     pub(super) running: tokio::task::JoinHandle<()>,
     pub(super) folder: tempfile::TempDir,
 }
@@ -166,7 +190,10 @@ impl Proxy {
             ..Listen::default()
         };
         change(&mut listen);
-        let listener = Listener::bind(&listen, Workers::start(1 << 20).unwrap())
+        let tls = listen.tls.as_ref().map(|files| Tls::load(files).unwrap());
+        let tls = watch::Sender::new(tls.map(Arc::new));
+        let workers = Workers::start(1 << 20).unwrap();
+        let listener = Listener::bind(&listen, tls.subscribe(), workers)
             .await
             .unwrap();
         let address = listener.addresses()[0];
@@ -181,6 +208,7 @@ impl Proxy {
             address,
             echo,
             stage,
+            tls,
             running,
             folder,
         }
@@ -255,6 +283,8 @@ impl Certificate {
         ServerTls {
             certificate: self.pem(),
             key: self.folder.path().join("key.pem"),
+            client_ca: None,
+            client_crls: Vec::new(),
         }
     }
 

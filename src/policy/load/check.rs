@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use super::{Policy, PolicyError, nearest};
 use crate::identity::Kind;
+use crate::identity::certificate;
 use crate::identity::stand_in::StandIns;
 use crate::identity::verifier::Verifier;
 use crate::policy::expression::Expression;
 use crate::policy::file::{self, At, Entries, File, TagRule};
-use crate::policy::model::{Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment};
+use crate::policy::model::{
+    Certified, Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment,
+};
 use crate::policy::pattern::{Name, Pattern};
 use crate::policy::window::Window;
 use crate::policy::{Limits, Treatment};
@@ -59,7 +62,13 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         datasets.insert(Arc::from(name.value.as_str()), Digested::new(checked));
     }
     let mut roles = BTreeMap::new();
+    let mut clientcerts = BTreeMap::new();
     for (file, name, role) in once(files, "role", |file| &file.roles)? {
+        if let Some(clientcert) = &role.clientcert {
+            let personal =
+                self::clientcert(clientcert, true).map_err(|fault| fault.within(file))?;
+            clientcerts.insert(Arc::from(name.value.as_str()), personal);
+        }
         let mut grants = Vec::new();
         for grant in &role.grants {
             let checked = self::grant(file, &name.value, grant, &datasets, &mut warnings)
@@ -74,15 +83,37 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         .map(|(_, name, identity)| (name.value.as_str(), identity.kind))
         .collect();
     let mut identities = BTreeMap::new();
+    let mut certificates = BTreeMap::new();
     for (file, name, identity) in entries {
         let checked = self::identity(file, name, identity, &roles, &kinds, &mut warnings)
             .map_err(|fault| fault.within(file))?;
+        if let (Some(own), Some(at)) = (&checked.certificate, &identity.certificate) {
+            let whose: Arc<str> = name.value.as_str().into();
+            if let Some(other) = certificates.insert(own.clone(), whose) {
+                let what = format!("`{own}` is the certificate of `{other}` already");
+                return Err(Fault::new(at.line, &what, None).within(file));
+            }
+        }
         identities.insert(Arc::from(name.value.as_str()), checked);
     }
     let mut groups = Vec::new();
     for (file, name, given) in once(files, "group", |file| &file.groups)? {
         let given = self::given(given, &roles).map_err(|fault| fault.within(file))?;
         groups.push((Arc::from(name.value.as_str()), given));
+    }
+    let mut certified: Vec<(Certified, &str)> = Vec::new();
+    for (file, name, rule) in once(files, "certificate", |file| &file.certificates)? {
+        let own =
+            self::certified(name, rule, &roles, &kinds).map_err(|fault| fault.within(file))?;
+        let other = certified
+            .iter()
+            .find(|(other, _)| other.names.meets(&own.names));
+        if let Some((_, other)) = other {
+            let what = format!("a name may be of `{}` and of `{other}`", name.value);
+            let hint = "let each name be of one alone".to_owned();
+            return Err(Fault::new(name.line, &what, Some(hint)).within(file));
+        }
+        certified.push((own, &name.value));
     }
     let enabled = || identities.iter().filter(|(_, identity)| !identity.disabled);
     let verifiers =
@@ -96,6 +127,9 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         roles,
         identities,
         groups,
+        certificates,
+        certified: certified.into_iter().map(|(rule, _)| rule).collect(),
+        clientcerts,
         ..Policy::default()
     })
 }
@@ -393,22 +427,14 @@ fn identity(
     warnings: &mut Vec<String>,
 ) -> Result<Identity, Fault> {
     let given = given(&identity.roles, roles)?;
-    if let Some(owner) = &identity.owner {
-        match kinds.get(&*owner.value) {
-            Some(Kind::Human) => {}
-            Some(Kind::Agent | Kind::Service) => {
-                let what = format!("`{}` is no human: an owner answers for it", owner.value);
-                return Err(Fault::new(owner.line, &what, None));
-            }
-            None => {
-                return Err(Fault::new(
-                    owner.line,
-                    &format!("no identity `{}`", owner.value),
-                    did_you_mean(&owner.value, kinds.keys().copied()),
-                ));
-            }
-        }
+    if certificate::Name::is_form_of(&name.value) {
+        let what = format!(
+            "`{}` is a name of certificates: those connect by it whom `certificates` names",
+            name.value
+        );
+        return Err(Fault::new(name.line, &what, None));
     }
+    let owner = owner(identity.owner.as_ref(), kinds)?;
     let verifier = identity.scram.as_ref().map(|scram| {
         // Never the verifier itself: it is as good as a hash of the password.
         scram.value.parse::<Verifier>().map_err(|error| {
@@ -421,6 +447,20 @@ fn identity(
         let what = "an identity connects by a password or by tokens, not by both";
         return Err(Fault::new(scram.line, what, None));
     }
+    if let (Some(certificate), true) = (
+        &identity.certificate,
+        identity.scram.is_some() || identity.tokens,
+    ) {
+        let what = "an identity connects by a certificate alone, or not by one";
+        let hint = "`clientcert` is what must be shown beside a password or a token";
+        return Err(Fault::new(certificate.line, what, Some(hint.into())));
+    }
+    if let (Some(clientcert), None, false) =
+        (&identity.clientcert, &identity.scram, identity.tokens)
+    {
+        let what = "`clientcert` is for what is shown beside a password or a token: there is none";
+        return Err(Fault::new(clientcert.line, what, None));
+    }
     let credential = identity.scram.is_some() || identity.certificate.is_some() || identity.tokens;
     if !credential && !identity.disabled {
         warnings.push(format!(
@@ -429,16 +469,68 @@ fn identity(
             no_credential(&name.value)
         ));
     }
-    let text = |at: &Option<At<String>>| at.as_ref().map(|at| Arc::from(at.value.as_str()));
+    let named = |at: &At<String>| {
+        certificate::Name::parse(&at.value).map_err(|what| Fault::new(at.line, &what, None))
+    };
+    let beside = |at: &At<String>| self::clientcert(at, false);
     Ok(Identity {
         kind: identity.kind,
         roles: given,
-        owner: text(&identity.owner),
+        owner,
         verifier: verifier.transpose()?,
         tokens: identity.tokens,
-        certificate: text(&identity.certificate),
+        certificate: identity.certificate.as_ref().map(named).transpose()?,
+        clientcert: identity.clientcert.as_ref().map(beside).transpose()?,
         disabled: identity.disabled,
     })
+}
+
+/// A human who is listed.
+fn owner(
+    owner: Option<&At<String>>,
+    kinds: &BTreeMap<&str, Kind>,
+) -> Result<Option<Arc<str>>, Fault> {
+    let Some(owner) = owner else { return Ok(None) };
+    match kinds.get(&*owner.value) {
+        Some(Kind::Human) => Ok(Some(owner.value.as_str().into())),
+        Some(Kind::Agent | Kind::Service) => {
+            let what = format!("`{}` is no human: an owner answers for it", owner.value);
+            Err(Fault::new(owner.line, &what, None))
+        }
+        None => Err(Fault::new(
+            owner.line,
+            &format!("no identity `{}`", owner.value),
+            did_you_mean(&owner.value, kinds.keys().copied()),
+        )),
+    }
+}
+
+fn certified(
+    name: &At<String>,
+    rule: &file::Certified,
+    roles: &BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
+    kinds: &BTreeMap<&str, Kind>,
+) -> Result<Certified, Fault> {
+    let names = certificate::Pattern::parse(&name.value)
+        .map_err(|what| Fault::new(name.line, &what, None))?;
+    Ok(Certified {
+        names,
+        kind: rule.kind,
+        roles: given(&rule.roles, roles)?,
+        owner: owner(rule.owner.as_ref(), kinds)?,
+    })
+}
+
+/// `personal`: it is for several, each of whom must have another.
+fn clientcert(at: &At<String>, personal: bool) -> Result<certificate::Template, Fault> {
+    let template =
+        certificate::Template::parse(&at.value).map_err(|what| Fault::new(at.line, &what, None))?;
+    if personal && !template.is_personal() {
+        let what = format!("`{}` would be one certificate for all", at.value);
+        let hint = "`{name}` in it stands for who connects";
+        return Err(Fault::new(at.line, &what, Some(hint.into())));
+    }
+    Ok(template)
 }
 
 /// The warning about an identity that cannot prove itself.

@@ -699,6 +699,7 @@ fn roles_are_those_of_this_policy() {
         method: Method::Scram,
         mfa: false,
         token: None,
+        certificate: None,
     };
     let empty = |principal| {
         policy

@@ -92,10 +92,10 @@ impl Authority for Trial {
         self.1.subscribe()
     }
 
-    fn admits(&self, _: &Principal, _: jiff::Timestamp) -> Result<(), Told> {
+    fn admits(&self, _: &Principal, _: jiff::Timestamp) -> Result<Option<jiff::Timestamp>, Told> {
         match self.rules().gone {
             true => Err(Told::fatal(SqlState::INVALID_AUTHORIZATION, "gone")),
-            false => Ok(()),
+            false => Ok(None),
         }
     }
 
@@ -499,6 +499,7 @@ async fn enter(
             method: Method::Scram,
             mfa: false,
             token: None,
+            certificate: None,
         },
         stage,
     };

@@ -1,0 +1,234 @@
+//! Certificates by authorities of the tests' own: taken, or not, and why.
+
+#[path = "../../../tests/support/issue.rs"]
+#[allow(dead_code, unreachable_pub, reason = "shared with other tests")]
+pub(crate) mod issue;
+
+use std::path::PathBuf;
+
+use jiff::{SignedDuration, Timestamp};
+use rustls::pki_types::CertificateDer;
+
+use super::read::Fields;
+use super::{Certificate, CertificateError, Presented, Trust, TrustError};
+use issue::{Authority, Issued, Unusual};
+
+/// Files of authorities and lists.
+pub(crate) struct Files(tempfile::TempDir);
+
+impl Files {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// What is verified by that authority and those lists.
+    pub(crate) fn trust(
+        &self,
+        authorities: &[&Authority],
+        lists: &[String],
+    ) -> Result<Trust, TrustError> {
+        let pem: String = authorities.iter().map(|one| one.pem()).collect();
+        let ca = self.write("ca.pem", &pem);
+        let lists = lists.iter().enumerate();
+        let lists: Vec<_> = lists
+            .map(|(at, list)| self.write(&format!("{at}.crl"), list))
+            .collect();
+        Trust::load(&ca, &lists)
+    }
+}
+
+pub(crate) fn presented(issued: &Issued) -> Presented {
+    Presented::new(&[issued.der.clone().into()]).unwrap()
+}
+
+fn verify(trust: &Trust, issued: &Issued) -> Result<Certificate, CertificateError> {
+    trust.verify(&presented(issued), Timestamp::now())
+}
+
+#[test]
+fn one_that_holds_says_who_shows_it() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let trust = files.trust(&[&authority], &[]).unwrap();
+    let names = ["cn:Ann Example", "dns:etl.corp", "email:ann@corp.example"];
+    let issued = authority.issue(&names);
+    let shown = verify(&trust, &issued).unwrap();
+    let found: Vec<&str> = shown.names.iter().map(|name| name.as_str()).collect();
+    assert_eq!(found, names);
+    assert_eq!(&*shown.serial, "07");
+    assert_eq!(shown.fingerprint.len(), 64);
+    let left = Timestamp::now().duration_until(shown.expires);
+    assert!((3590..=3600).contains(&left.as_secs()), "{left}");
+    assert_eq!(shown.until, shown.expires + SignedDuration::from_secs(1));
+    assert_eq!(shown.presented, presented(&issued));
+    let record = serde_json::to_value(shown.by(&shown.names[1])).unwrap();
+    let keys: Vec<&String> = record.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["expires", "fingerprint", "name", "serial"]);
+    assert_eq!(record["name"], "dns:etl.corp");
+    // What has a SPIFFE ID is known by that alone.
+    let workload = authority.issue(&["cn:x", "dns:other.corp", "spiffe://corp/agent/trainer"]);
+    let shown = verify(&trust, &workload).unwrap();
+    assert_eq!(shown.names.len(), 1);
+    assert_eq!(shown.names[0].as_str(), "spiffe://corp/agent/trainer");
+    // Another URI is nobody's name.
+    let web = authority.issue(&["uri:https://corp.example/ann", "dns:ann.corp"]);
+    assert_eq!(
+        verify(&trust, &web).unwrap().names[0].as_str(),
+        "dns:ann.corp"
+    );
+}
+
+#[test]
+fn what_does_not_hold_says_why() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let trust = files
+        .trust(&[&authority], &[authority.list(&[13], 600)])
+        .unwrap();
+    let check = |issued: &Issued, expected: CertificateError| {
+        assert_eq!(verify(&trust, issued).unwrap_err(), expected);
+    };
+    let name = ["spiffe://corp/agent/trainer"];
+    let unusual = |unusual: Unusual| authority.unusual(&name, &unusual);
+    check(
+        &unusual(Unusual {
+            until: -60,
+            ..Unusual::default()
+        }),
+        CertificateError::Expired,
+    );
+    check(
+        &unusual(Unusual {
+            from: 60,
+            ..Unusual::default()
+        }),
+        CertificateError::Early,
+    );
+    check(
+        &unusual(Unusual {
+            serial: 13,
+            ..Unusual::default()
+        }),
+        CertificateError::Revoked,
+    );
+    check(
+        &unusual(Unusual {
+            for_servers: true,
+            ..Unusual::default()
+        }),
+        CertificateError::Purpose,
+    );
+    // By another authority, be it of the same name.
+    check(
+        &Authority::new("other").issue(&name),
+        CertificateError::Issuer,
+    );
+    check(
+        &Authority::new("corp").issue(&name),
+        CertificateError::Issuer,
+    );
+    let two = ["spiffe://corp/agent/a", "spiffe://corp/agent/b"];
+    check(&authority.issue(&two), CertificateError::Uris);
+    let two = ["spiffe://corp/agent/a", "uri:https://corp.example"];
+    check(&authority.issue(&two), CertificateError::Uris);
+    for uri in [
+        "uri:spiffe://Corp/x",
+        "uri:SPIFFE://corp/x",
+        "uri:spiffe://corp",
+        "uri:spiffe://corp/a/../b",
+        "uri:spiffe:corp",
+    ] {
+        check(&authority.issue(&[uri]), CertificateError::Spiffe);
+    }
+    let zero = authority.issue(&["dns:a\0.corp"]);
+    check(&zero, CertificateError::Malformed("its alternative names"));
+    // Names that are none are nobody's.
+    let nobody = authority.issue(&["dns:*.corp", "email:ann"]);
+    assert_eq!(verify(&trust, &nobody).unwrap().names, []);
+    // Two common names are none.
+    let two = authority.issue(&["cn:ann", "dns:a.corp"]);
+    assert_eq!(verify(&trust, &two).unwrap().names.len(), 2);
+}
+
+#[test]
+fn lists_of_revocations_must_tell_of_the_whole_chain_and_be_in_date() {
+    let (files, root) = (Files::new(), Authority::new("root"));
+    let below = root.below("below");
+    let issued = below.issue(&["dns:a.corp"]);
+    let chain: [CertificateDer<'_>; 2] = [issued.der.clone().into(), below.der().into()];
+    let chain = Presented::new(&chain).unwrap();
+    let now = Timestamp::now();
+    let verify = |lists: &[String]| files.trust(&[&root], lists).unwrap().verify(&chain, now);
+    assert!(verify(&[]).is_ok());
+    let (of_root, of_below) = (root.list(&[], 600), below.list(&[], 300));
+    let shown = verify(&[of_root.clone(), of_below.clone()]).unwrap();
+    let left = now.duration_until(shown.until);
+    assert!((290..=300).contains(&left.as_secs()), "{left}");
+    assert_eq!(
+        verify(std::slice::from_ref(&of_root)),
+        Err(CertificateError::Unlisted)
+    );
+    assert_eq!(verify(&[of_below]), Err(CertificateError::Unlisted));
+    let old = below.list(&[], -60);
+    assert_eq!(
+        verify(&[of_root.clone(), old]),
+        Err(CertificateError::Outdated)
+    );
+    let taken_back = below.list(&[7], 600);
+    assert_eq!(
+        verify(&[of_root.clone(), taken_back]),
+        Err(CertificateError::Revoked)
+    );
+    // One that somebody else has signed.
+    let forged = Authority::new("below").list(&[], 600);
+    assert_eq!(verify(&[of_root, forged]), Err(CertificateError::Unlisted));
+}
+
+#[test]
+fn files_that_are_of_no_use_are_named() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let check = |lists: &[String], expected: &str| {
+        let error = files.trust(&[&authority], lists).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let list = authority.list(&[], 600);
+    check(&["nothing".into()], "0.crl: no list of revocations in it");
+    check(&[authority.pem()], "0.crl: no list of revocations in it");
+    check(
+        &[list.clone(), authority.list(&[7], 600)],
+        "1.crl: a second list of one authority",
+    );
+    check(
+        &[format!("{list}{list}")],
+        "0.crl: a second list of one authority",
+    );
+    let none = files.trust(&[], &[]).unwrap_err().to_string();
+    assert!(none.contains("ca.pem: no certificate in it"), "{none}");
+    let missing = Trust::load(&files.0.path().join("none.pem"), &[]).unwrap_err();
+    assert!(missing.to_string().contains("none.pem: "), "{missing}");
+}
+
+/// Whatever bytes are shown, nothing panics, and what is taken is what was issued.
+#[test]
+fn no_change_of_a_byte_is_taken() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let trust = files.trust(&[&authority], &[]).unwrap();
+    let issued = authority.issue(&["spiffe://corp/agent/trainer", "cn:x"]);
+    let now = Timestamp::now();
+    for at in 0..issued.der.len() {
+        for bit in 0..8 {
+            let mut der = issued.der.clone();
+            der[at] ^= 1 << bit;
+            let _ = Fields::read(&der);
+            let changed = Presented::new(&[der.into()]).unwrap();
+            assert!(trust.verify(&changed, now).is_err(), "byte {at} bit {bit}");
+        }
+        let _ = Fields::read(&issued.der[..at]);
+        let short = Presented::new(&[issued.der[..at].to_vec().into()]).unwrap();
+        assert!(trust.verify(&short, now).is_err(), "{at} bytes");
+    }
+}
