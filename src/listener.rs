@@ -391,13 +391,16 @@ async fn connection<A: Accept>(
         () = Stage::Ending.reached(&mut stage) => return,
     };
     match greeting {
-        Ok(Ok(Greeting::Cancel { pid, secret })) => {
-            if timeout_at(deadline, accept.cancel(pid, &secret))
-                .await
-                .is_err()
-            {
+        Ok(Ok(Greeting::Cancel {
+            pid,
+            secret,
+            stream,
+        })) => {
+            let cancel = timeout_at(deadline, accept.cancel(pid, &secret));
+            if cancel.await.is_err() {
                 tracing::debug!(%peer, "a cancel request took too long");
             }
+            drop(stream);
         }
         Ok(Ok(Greeting::Start(started))) => {
             session(*started, peer, &door, &*accept, stage, deadline).await;

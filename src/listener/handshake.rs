@@ -30,8 +30,13 @@ const MAX_SASL_LENGTH: usize = 1024;
 /// What a connection turned out to want.
 #[derive(Debug)]
 pub(super) enum Greeting {
-    /// To cancel what another connection is doing.
-    Cancel { pid: i32, secret: Vec<u8> },
+    /// To cancel what another connection is doing; whoever asked takes the connection's
+    /// end for the sign that it has been done.
+    Cancel {
+        pid: i32,
+        secret: Vec<u8>,
+        stream: Stream,
+    },
     /// A session.
     Start(Box<Started>),
 }
@@ -101,7 +106,13 @@ pub(super) async fn greet(tcp: TcpStream, tls: Option<&Tls>) -> Result<Greeting,
             Ok(Opening::Ssl | Opening::Gss) => Refused::AskedTwice,
             // libpq before 17 sends these in plain text whatever the session's
             // encryption, and nothing is answered.
-            Ok(Opening::Cancel { pid, secret }) => return Ok(Greeting::Cancel { pid, secret }),
+            Ok(Opening::Cancel { pid, secret }) => {
+                return Ok(Greeting::Cancel {
+                    pid,
+                    secret,
+                    stream,
+                });
+            }
             Ok(Opening::Start(startup)) => {
                 return Ok(Greeting::Start(Box::new(Started {
                     stream,

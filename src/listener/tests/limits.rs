@@ -125,6 +125,7 @@ async fn one_too_many_hears_it_and_cancels_pass() {
     // The place is free again once it is left.
     held.write_all(b"X\0\0\0\x04").await.unwrap();
     rest(&mut held).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
     let mut next = proxy.connect().await;
     log_in(&mut next, &analyst(), b"").await;
     proxy.refusals(&[(Some("analyst"), "53300")]);
@@ -178,6 +179,7 @@ async fn shutdown_waits_for_nobody_who_is_not_there() {
         if stage == Stage::Ending {
             let mut busy = proxy.connect().await;
             log_in(&mut busy, &analyst(), b"Q\0\0\0\x09work\0").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
             stage.reach(&proxy.stage);
             assert!(rest(&mut busy).await.ends_with(b"the end"));
         } else {
