@@ -27,7 +27,7 @@ pub use audit::{Audit, Durability};
 pub use dataset::{Dataset, Upstream, UpstreamTls, UpstreamUser};
 pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
-pub use listen::{Listen, Plaintext, ServerTls};
+pub use listen::{Failures, Listen, Plaintext, ServerTls};
 pub use secret::{Exec, Json, SecretRef};
 pub use tokens::{Algorithm, Issuer, Tokens};
 

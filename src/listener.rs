@@ -17,6 +17,7 @@ mod startup;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod throttle;
 pub mod tls;
 mod workers;
 
@@ -48,6 +49,7 @@ use crate::policy::Policy;
 use crate::socket;
 use crate::stage::Stage;
 use handshake::{Channel, Ended, Greeting, Started, one_line};
+use throttle::Throttle;
 
 /// More than any machine has ports for, and what [`Door::empty`] can count.
 const MOST_CONNECTIONS: usize = 1 << 24;
@@ -237,6 +239,7 @@ struct Door {
     plaintext: Plaintext,
     handshake_timeout: Duration,
     max_connections: usize,
+    throttle: Arc<Throttle>,
     /// Of sessions, authentication included.
     sessions: Arc<Semaphore>,
     /// Of sockets: some more, so that one too many still hears why, and so that
@@ -270,6 +273,7 @@ impl Listener {
                 plaintext: listen.plaintext,
                 handshake_timeout: listen.handshake_timeout,
                 max_connections,
+                throttle: Throttle::new(listen.failures, listen.handshake_timeout),
                 sessions: Arc::new(Semaphore::new(max_connections)),
                 sockets: Arc::new(Semaphore::new(max_connections.saturating_add(spare))),
             }),
@@ -424,6 +428,7 @@ async fn session<A: Accept>(
         startup,
     } = started;
     let slot = door.sessions.clone().try_acquire_owned();
+    let attempt = door.throttle.attempt(peer.ip(), &startup.user);
     let outcome = if tls.is_none() && !door.plaintext.serves(peer.ip()) {
         Err(Refused::Plaintext {
             peer: peer.ip().to_canonical(),
@@ -438,6 +443,7 @@ async fn session<A: Accept>(
         let channel = Channel {
             tls: tls.as_ref(),
             private: tls.is_some() || peer.ip().to_canonical().is_loopback(),
+            attempt,
         };
         let proving = handshake::authenticate(&mut stream, &startup, &*identities, channel);
         tokio::select! {
@@ -450,6 +456,7 @@ async fn session<A: Accept>(
     };
     match outcome {
         Ok(principal) => {
+            attempt.proved();
             let client = Client {
                 stream,
                 peer,
@@ -464,6 +471,9 @@ async fn session<A: Accept>(
             accept.serve(client).await;
         }
         Err(why) => {
+            if why.is_failure() {
+                attempt.failed();
+            }
             let ended = Ended {
                 stream: Some(stream),
                 tls,

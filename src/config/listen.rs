@@ -10,6 +10,9 @@ use serde::Deserialize;
 
 use super::duration;
 
+/// Nobody is refused for longer.
+const LONGEST_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Where and how clients connect.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -28,6 +31,40 @@ pub struct Listen {
     pub handshake_timeout: Duration,
     /// How many sessions there may be at a time.
     pub max_connections: NonZeroUsize,
+    /// What becomes of those who fail to log in too often.
+    pub failures: Failures,
+}
+
+/// What becomes of those who fail to log in too often: a wrong password or token counts,
+/// whether the name exists or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Failures {
+    /// So often may logins from one address fail (of IPv6, a /64; on this machine, from an
+    /// address by one name) before others from there are refused for a while (53300).
+    pub per_source: u32,
+    /// So often may logins by one name fail, from wherever, before others wait some
+    /// seconds; those from where it has logged in before do not.
+    pub per_identity: u32,
+    /// How long at first, such as `1s`; twice as long with each failure after that …
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub pause: Duration,
+    /// … and at most, such as `5m`.
+    #[serde(deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub longest: Duration,
+}
+
+impl Default for Failures {
+    fn default() -> Self {
+        Self {
+            per_source: 20,
+            per_identity: 20,
+            pause: Duration::from_secs(1),
+            longest: Duration::from_secs(5 * 60),
+        }
+    }
 }
 
 /// Who is served without TLS.
@@ -94,6 +131,7 @@ impl Default for Listen {
             tls: None,
             handshake_timeout: Duration::from_secs(10),
             max_connections: NonZeroUsize::MIN.saturating_add(999),
+            failures: Failures::default(),
         }
     }
 }
@@ -110,6 +148,18 @@ impl Listen {
         if self.plaintext == Plaintext::Never && self.tls.is_none() {
             return wrong(
                 "`listen.plaintext` is never and `listen.tls` is missing: nobody could connect",
+            );
+        }
+        let failures = &self.failures;
+        if failures.per_source == 0 || failures.per_identity == 0 {
+            return wrong("`listen.failures` must let one login fail at the least");
+        }
+        if failures.pause.is_zero()
+            || failures.longest < failures.pause
+            || failures.longest > LONGEST_PAUSE
+        {
+            return wrong(
+                "`listen.failures.longest` must be from `pause`, which is more than 0s, to 1d",
             );
         }
         let listed = self.tls.as_ref().filter(|tls| !tls.client_crls.is_empty());

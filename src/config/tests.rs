@@ -56,7 +56,7 @@ fn reads_everything() {
 listen:
   address: ["0.0.0.0:6432", "[::1]:6432"]
   plaintext: never
-  tls: { certificate: tls/server.crt, key: /run/server.key }
+  tls: { certificate: tls/server.crt, key: /run/server.key, client_ca: tls/clients.pem, client_crls: [a.crl] }
   handshake_timeout: 1m30s
   max_connections: 12
 policies: ../policies
@@ -83,6 +83,9 @@ shutdown_timeout: 5s
     .unwrap();
     let tls = config.listen.tls.unwrap();
     assert_eq!(tls.certificate, Path::new("/etc/pgveil/tls/server.crt"));
+    let clients = Path::new("/etc/pgveil/tls/clients.pem");
+    assert_eq!(tls.client_ca.as_deref(), Some(clients));
+    assert_eq!(tls.client_crls, [Path::new("/etc/pgveil/a.crl")]);
     assert_eq!(tls.key, Path::new("/run/server.key"));
     assert_eq!(config.listen.address.len(), 2);
     assert_eq!(config.listen.handshake_timeout, Duration::from_secs(90));
@@ -192,6 +195,14 @@ fn mistakes_are_refused() {
         "2:30: `soon` is not a duration such as",
     );
     listen("{ tls: { certificate: a } }", "`key` is missing");
+    listen(
+        "{ tls: { certificate: a, key: b, client_crls: [c] } }",
+        "`client_ca` is missing",
+    );
+    listen("{ failures: { per_source: 0 } }", "let one login fail");
+    listen("{ failures: { pause: 0s } }", "more than 0s");
+    listen("{ failures: { longest: 500ms } }", "must be from `pause`");
+    listen("{ failures: { longest: 48h } }", "to 1d");
 }
 
 #[test]

@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::startup::{Opening, Startup};
+use super::throttle::Attempt;
 use super::tls::{ALPN, Tls, TlsInfo};
 use super::{Identities, Refused, Stream};
 use crate::identity::Principal;
@@ -168,6 +169,8 @@ pub(super) struct Channel<'a> {
     pub(super) tls: Option<&'a TlsInfo>,
     /// Nobody else reads what the client sends.
     pub(super) private: bool,
+    /// What keeps them from guessing.
+    pub(super) attempt: Attempt<'a>,
 }
 
 /// Has a client prove who it is, up to and with AuthenticationOk.
@@ -193,12 +196,15 @@ pub(super) async fn authenticate<I: Identities>(
         send(stream, &out).await?;
         return Ok(principal);
     }
+    // Certificates are not guessed; passwords are.
+    channel.attempt.begin().await?;
     // From here on, whoever is to connect by a certificate is somebody unknown.
     let caller = Caller {
         user,
         dataset: &startup.dataset,
         shown: shown.as_ref(),
         lacks: identities.lacks(user, shown.as_ref()),
+        attempt: channel.attempt,
     };
     let principal = if !identities.by_token(user) {
         let endpoint = channel.tls.and_then(|tls| tls.endpoint.clone());
@@ -220,6 +226,7 @@ struct Caller<'a> {
     shown: Option<&'a Certificate>,
     /// What keeps it out whatever else it proves.
     lacks: Option<CertificateError>,
+    attempt: Attempt<'a>,
 }
 
 impl Caller<'_> {
@@ -270,12 +277,12 @@ async fn scram<I: Identities>(
         Some(why) => caller.without_certificate(why, false),
         None => Refused::Password(one_line(caller.user)),
     };
-    let proof = challenge
-        .finish(&sasl_response(stream).await?)
-        .map_err(|error| match error {
-            ScramError::Proof => unproved(),
-            other => other.into(),
-        })?;
+    let response = sasl_response(stream).await?;
+    caller.attempt.go_on()?;
+    let proof = challenge.finish(&response).map_err(|error| match error {
+        ScramError::Proof => unproved(),
+        other => other.into(),
+    })?;
     let principal = identities
         .principal(caller.user, proof.method)
         .ok_or_else(unproved)?;
@@ -303,6 +310,7 @@ async fn token<I: Identities>(
         _ => None,
     };
     let token = token.ok_or(Refused::PasswordMessage)?;
+    caller.attempt.go_on()?;
     let principal = identities
         .bearer(caller.user, caller.dataset, token)
         .map_err(|why| match caller.lacks.clone() {

@@ -78,6 +78,17 @@ pub enum Refused {
     /// The limit is reached.
     #[error("too many connections: the limit is {0}")]
     TooMany(usize),
+    /// Too many logins from there have failed.
+    #[error("too many failed logins from {peer}")]
+    Throttled {
+        /// Where it comes from
+        peer: IpAddr,
+        /// For how much longer
+        seconds: u64,
+    },
+    /// Too many logins by that name have failed, and too many wait.
+    #[error("too many logins by this user name have failed, and others wait")]
+    Crowded,
     /// It came too late.
     #[error("the proxy is shutting down")]
     ShuttingDown,
@@ -142,6 +153,14 @@ impl Refused {
 }
 
 impl Refused {
+    /// Whether it may have been a guess.
+    pub(super) fn is_failure(&self) -> bool {
+        matches!(
+            self,
+            Self::Password(_) | Self::Token { .. } | Self::Unbound { .. }
+        )
+    }
+
     /// Why TLS could not be negotiated.
     pub(super) fn tls(error: io::Error) -> Self {
         let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
@@ -202,6 +221,12 @@ impl Tell for Refused {
             ),
             Self::TooMany(_) => fatal(SqlState::TOO_MANY_CONNECTIONS)
                 .hint("close a connection, or raise `listen.max_connections`"),
+            Self::Throttled { seconds, .. } => fatal(SqlState::TOO_MANY_CONNECTIONS).hint(format!(
+                "try again in {seconds} s; if a program keeps a password or token that is no \
+                 longer right, stop it"
+            )),
+            Self::Crowded => fatal(SqlState::TOO_MANY_CONNECTIONS)
+                .hint("try again in some seconds, or connect from where you have connected before"),
             Self::ShuttingDown => fatal(SqlState::CANNOT_CONNECT_NOW),
             Self::Scram(error) => error.tell(),
             Self::Password(_) => fatal(SqlState::INVALID_PASSWORD),

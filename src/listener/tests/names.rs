@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 
 use super::support::*;
-use crate::config::Plaintext;
+use crate::config::{Failures, Plaintext};
 
 #[tokio::test]
 async fn unknown_and_wrong_get_one_answer() {
@@ -187,4 +187,99 @@ async fn tokens_are_not_asked_for_where_others_read_along() {
         "{text}"
     );
     assert_eq!(answer("analyst").await.1[..4], [0, 0, 0, 10]);
+}
+
+#[tokio::test]
+async fn who_guesses_is_refused_for_a_while_and_others_are_not() {
+    let proxy = Proxy::start(|listen| {
+        listen.failures = Failures {
+            per_source: 2,
+            per_identity: 100,
+            pause: Duration::from_secs(2),
+            longest: Duration::from_secs(2),
+        };
+    })
+    .await;
+    let log_in = async |user: &str, password: &str| {
+        let connection = format!("user={user} sslmode=disable");
+        proxy.psql(&connection, password).await
+    };
+    // One that began before the others failed does not get to guess either.
+    let mut early = proxy.connect().await;
+    early
+        .write_all(&startup(0x3_0000, &[("user", "nobody")]))
+        .await
+        .unwrap();
+    assert_eq!(read_message(&mut early).await.unwrap().0, b'R');
+    for name in ["analyst", "nobody"] {
+        for _ in 0..2 {
+            fails(
+                &log_in(name, "wrong").await,
+                "password authentication failed",
+            );
+        }
+        // A name that nobody has is as one that somebody has.
+        let output = log_in(name, PASSWORD).await;
+        fails(&output, "FATAL:  too many failed logins from 127.0.0.1");
+        fails(&output, "HINT:  try again in 2 s");
+    }
+    let first = sasl_initial("SCRAM-SHA-256", b"n,,n=,r=abc");
+    early.write_all(&first).await.unwrap();
+    assert_eq!(read_message(&mut early).await.unwrap().0, b'R');
+    let mut last = Vec::new();
+    message(&mut last, b'p', b"c=biws,r=abc,p=AAAA");
+    early.write_all(&last).await.unwrap();
+    is_error(&rest(&mut early).await, "53300", "too many failed logins");
+    proxy.refusals(&[
+        (Some("analyst"), "28P01"),
+        (Some("analyst"), "28P01"),
+        (
+            Some("analyst"),
+            "53300 too many failed logins from 127.0.0.1",
+        ),
+        (Some("nobody"), "28P01"),
+        (Some("nobody"), "28P01"),
+        (
+            Some("nobody"),
+            "53300 too many failed logins from 127.0.0.1",
+        ),
+        (Some("nobody"), "53300"),
+    ]);
+    // On this machine, a name that fails stops no other; and it passes.
+    let output = log_in("ghost", "wrong").await;
+    fails(&output, "password authentication failed");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    says(&log_in("analyst", PASSWORD).await, "human:analyst Scram");
+}
+
+#[tokio::test]
+async fn a_name_that_fails_makes_those_wait_who_have_not_been_here() {
+    let proxy = Proxy::start(|listen| {
+        listen.failures = Failures {
+            per_source: u32::MAX,
+            per_identity: 2,
+            pause: Duration::from_millis(300),
+            longest: Duration::from_secs(60),
+        };
+    })
+    .await;
+    let took = async |user: &str, password: &str| {
+        let began = std::time::Instant::now();
+        let connection = format!("user={user} sslmode=disable");
+        let output = proxy.psql(&connection, password).await;
+        (output, began.elapsed())
+    };
+    for _ in 0..2 {
+        took("analyst", "wrong").await;
+    }
+    let pause = Duration::from_millis(300);
+    let (output, time) = took("analyst", PASSWORD).await;
+    says(&output, "human:analyst Scram");
+    assert!(time >= pause, "{time:?}");
+    // From where it has just logged in, the time is not waited for: the next failure
+    // alone would make it 600 ms.
+    took("analyst", "wrong").await;
+    let (output, time) = took("analyst", PASSWORD).await;
+    says(&output, "human:analyst Scram");
+    assert!(time < 2 * pause, "{time:?}");
 }

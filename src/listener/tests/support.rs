@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use rustls::pki_types::pem::PemObject as _;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
-use crate::config::ServerTls;
+use crate::config::{Failures, ServerTls};
 use crate::identity::Kind;
 use crate::identity::certificate::{self as identity, CertificateError, Presented};
 use crate::identity::scram::tests::client_final;
@@ -187,6 +187,11 @@ impl Proxy {
         let folder = tempfile::tempdir().unwrap();
         let mut listen = Listen {
             address: vec!["127.0.0.1:0".parse().unwrap()],
+            failures: Failures {
+                per_source: u32::MAX,
+                per_identity: u32::MAX,
+                ..Failures::default()
+            },
             ..Listen::default()
         };
         change(&mut listen);

@@ -1,0 +1,412 @@
+//! Who fails to log in too often waits: by where they come from, and by whom they claim
+//! to be.
+//!
+//! Knows nothing about credentials. Invariants: memory is bounded, whoever connects under
+//! whatever names; nobody can lock an identity out, for its failures make others slow,
+//! never refused, and those not at all who log in from where they have before; a name that
+//! nobody has counts as one that somebody has.
+//!
+//! A *source* is an IPv4 address, or the 64 bits of an IPv6 address that one network has.
+//! One that has failed too often is refused for a while, twice as long with each failure
+//! after that. Many people may share one (a company's NAT): those whose last login from
+//! there went well are let through. All of this machine is one address, so there a source
+//! is the address and the name: a job with an old password stops nobody else.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::Refused;
+use crate::config::Failures;
+
+/// So many of a kind are remembered; of more, those with few failures go first, then the
+/// oldest.
+const MOST: usize = 1 << 14;
+/// The longest that a name's failures make anybody wait, and the part of the time they
+/// have to log in that they wait at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(4);
+const PART_OF_TIME: u32 = 2;
+/// So many wait at a time under one name; more are refused at once.
+const MOST_WAITING: u32 = 8;
+/// Failures are forgotten when there have been no others for so much longer than the
+/// longest refusal.
+const FORGOTTEN: u32 = 2;
+
+/// What all connections pass.
+#[derive(Debug)]
+pub(super) struct Throttle {
+    limits: Failures,
+    longest_wait: Duration,
+    /// Names and addresses are kept as numbers that nobody can choose.
+    hasher: RandomState,
+    counts: Mutex<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    sources: HashMap<u64, Count>,
+    names: HashMap<u64, Count>,
+    /// Those who have logged in, by name and source: failures since.
+    known: HashMap<u64, Count>,
+}
+
+/// How often something has failed.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    failures: u32,
+    last: Instant,
+    waiting: u32,
+}
+
+/// One attempt to log in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Attempt<'a> {
+    throttle: &'a Throttle,
+    peer: IpAddr,
+    source: u64,
+    name: u64,
+    known: u64,
+}
+
+/// Somebody who waits, until dropped.
+#[derive(Debug)]
+struct Waiting<'a>(Attempt<'a>);
+
+impl Throttle {
+    /// Within those limits, for clients that have so much time to log in.
+    pub(super) fn new(limits: Failures, time: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            longest_wait: LONGEST_WAIT.min(time / PART_OF_TIME),
+            hasher: RandomState::new(),
+            counts: Mutex::default(),
+        })
+    }
+
+    /// An attempt from there, under that name.
+    pub(super) fn attempt(&self, peer: IpAddr, name: &str) -> Attempt<'_> {
+        let peer = peer.to_canonical();
+        let network = match peer {
+            IpAddr::V4(_) => peer,
+            IpAddr::V6(own) => IpAddr::V6(Ipv6Addr::from_bits(own.to_bits() & (u128::MAX << 64))),
+        };
+        let whose = match peer.is_loopback() {
+            true => Some(name),
+            false => None,
+        };
+        Attempt {
+            throttle: self,
+            peer,
+            source: self.hasher.hash_one((network, whose)),
+            name: self.hasher.hash_one(name),
+            known: self.hasher.hash_one((network, name)),
+        }
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long what has failed so often is kept waiting after each failure.
+    fn pause(&self, failures: u32, limit: u32) -> Duration {
+        let Some(beyond) = failures.checked_sub(limit) else {
+            return Duration::ZERO;
+        };
+        let doubled = 1u32.checked_shl(beyond).unwrap_or(u32::MAX);
+        let pause = self.limits.pause.saturating_mul(doubled);
+        pause.min(self.limits.longest)
+    }
+
+    fn is_forgotten(&self, count: &Count, now: Instant) -> bool {
+        let after = self.limits.longest.saturating_mul(FORGOTTEN);
+        now.saturating_duration_since(count.last) > after && count.waiting == 0
+    }
+
+    /// One more failure.
+    fn count(&self, of: &mut HashMap<u64, Count>, key: u64, now: Instant) {
+        let failures = match of.get(&key) {
+            Some(count) if !self.is_forgotten(count, now) => count.failures,
+            Some(_) | None => 0,
+        };
+        self.put(of, key, failures.saturating_add(1), now);
+    }
+
+    fn put(&self, of: &mut HashMap<u64, Count>, key: u64, failures: u32, now: Instant) {
+        if of.len() >= MOST && !of.contains_key(&key) {
+            of.retain(|_, count| !self.is_forgotten(count, now));
+            // A quarter at a time: sorting for each would be work that others can cause.
+            if of.len() >= MOST {
+                let mut order: Vec<_> = of
+                    .iter()
+                    .map(|(key, count)| (count.waiting > 0, count.failures, count.last, *key))
+                    .collect();
+                order.sort_unstable();
+                for (_, _, _, key) in order.into_iter().take(MOST / 4) {
+                    of.remove(&key);
+                }
+            }
+        }
+        let waiting = of.get(&key).map_or(0, |count| count.waiting);
+        let count = Count {
+            failures,
+            last: now,
+            waiting,
+        };
+        of.insert(key, count);
+    }
+}
+
+impl Attempt<'_> {
+    /// Waits as long as the name's failures ask for.
+    ///
+    /// # Errors
+    /// Where too much has failed from there, or too many wait.
+    pub(super) async fn begin(&self) -> Result<(), Refused> {
+        if let Some((pause, waiting)) = self.enter(Instant::now())? {
+            tokio::time::sleep(pause).await;
+            drop(waiting);
+        }
+        Ok(())
+    }
+
+    /// Asked again before a credential is looked at: of many attempts at once, those that
+    /// come after the first failures are not.
+    ///
+    /// # Errors
+    /// Where too much has failed from there.
+    pub(super) fn go_on(&self) -> Result<(), Refused> {
+        let counts = self.throttle.counts();
+        self.unless_refused(&counts, Instant::now())
+    }
+
+    /// It has failed.
+    pub(super) fn failed(&self) {
+        self.failed_at(Instant::now());
+    }
+
+    /// It has not.
+    pub(super) fn proved(&self) {
+        let mut counts = self.throttle.counts();
+        self.throttle
+            .put(&mut counts.known, self.known, 0, Instant::now());
+    }
+
+    fn failed_at(&self, now: Instant) {
+        let (throttle, mut counts) = (self.throttle, self.throttle.counts());
+        throttle.count(&mut counts.sources, self.source, now);
+        throttle.count(&mut counts.names, self.name, now);
+        if let Some(known) = counts.known.get_mut(&self.known) {
+            known.failures = known.failures.saturating_add(1);
+        }
+    }
+
+    /// Whether the last login by that name from there went well, but for some failures.
+    fn is_known(&self, counts: &Counts) -> bool {
+        let limit = self.throttle.limits.per_identity;
+        let known = counts.known.get(&self.known);
+        known.is_some_and(|count| count.failures < limit)
+    }
+
+    fn unless_refused(&self, counts: &Counts, now: Instant) -> Result<(), Refused> {
+        let throttle = self.throttle;
+        let Some(count) = counts.sources.get(&self.source) else {
+            return Ok(());
+        };
+        let pause = throttle.pause(count.failures, throttle.limits.per_source);
+        let left = pause.saturating_sub(now.saturating_duration_since(count.last));
+        if left.is_zero() || self.is_known(counts) {
+            return Ok(());
+        }
+        Err(Refused::Throttled {
+            peer: self.peer,
+            // Rounded up.
+            seconds: left.as_secs().saturating_add(1),
+        })
+    }
+
+    /// How long to wait, if at all.
+    fn enter(&self, now: Instant) -> Result<Option<(Duration, Waiting<'_>)>, Refused> {
+        let (throttle, mut counts) = (self.throttle, self.throttle.counts());
+        self.unless_refused(&counts, now)?;
+        if self.is_known(&counts) {
+            return Ok(None);
+        }
+        let Some(count) = counts.names.get_mut(&self.name) else {
+            return Ok(None);
+        };
+        if throttle.is_forgotten(count, now) {
+            return Ok(None);
+        }
+        let pause = throttle.pause(count.failures, throttle.limits.per_identity);
+        if pause.is_zero() {
+            return Ok(None);
+        }
+        if count.waiting >= MOST_WAITING {
+            return Err(Refused::Crowded);
+        }
+        count.waiting += 1;
+        Ok(Some((pause.min(throttle.longest_wait), Waiting(*self))))
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut counts = self.0.throttle.counts();
+        if let Some(count) = counts.names.get_mut(&self.0.name) {
+            count.waiting = count.waiting.saturating_sub(1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Failures = Failures {
+        per_source: 3,
+        per_identity: 5,
+        pause: Duration::from_secs(1),
+        longest: Duration::from_secs(60),
+    };
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    /// For how many seconds an attempt is refused.
+    fn refused(attempt: &Attempt<'_>, now: Instant) -> Option<u64> {
+        match attempt.enter(now) {
+            Ok(_) => None,
+            Err(Refused::Throttled { seconds, .. }) => Some(seconds - 1),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    fn waits(attempt: &Attempt<'_>, now: Instant) -> u64 {
+        let waiting = attempt.enter(now).unwrap();
+        waiting.map_or(0, |(pause, _)| pause.as_secs())
+    }
+
+    fn peer(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_source_is_refused_for_twice_as_long_each_time() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let mut now = Instant::now();
+        let one = throttle.attempt(peer("10.0.0.1"), "analyst");
+        for _ in 0..2 {
+            one.failed_at(now);
+            assert_eq!(refused(&one, now), None);
+        }
+        for pause in [1, 2, 4, 8, 16, 32, 60, 60] {
+            one.failed_at(now);
+            assert_eq!(refused(&one, now), Some(pause));
+            // Whoever else is there too; nobody elsewhere.
+            let other = throttle.attempt(peer("10.0.0.1"), "trainer");
+            assert_eq!(refused(&other, now), Some(pause));
+            let elsewhere = throttle.attempt(peer("10.0.0.2"), "trainer");
+            assert_eq!(refused(&elsewhere, now), None);
+            now += seconds(pause);
+            assert_eq!(refused(&one, now), None);
+        }
+        // And after a while it has not happened.
+        now += seconds(50);
+        one.failed_at(now);
+        assert_eq!(refused(&one, now), Some(60));
+        now += seconds(121);
+        one.failed_at(now);
+        assert_eq!(refused(&one, now), None);
+    }
+
+    #[test]
+    fn a_source_is_an_address_a_network_or_here_a_name() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let fail = |peer: &str, name: &str| {
+            let peer = peer.parse().unwrap();
+            (0..4).for_each(|_| throttle.attempt(peer, name).failed_at(now));
+        };
+        let is_refused = |at: &str, name: &str| {
+            let attempt = throttle.attempt(peer(at), name);
+            refused(&attempt, now).is_some()
+        };
+        fail("2001:db8::1", "a");
+        assert!(is_refused("2001:db8::ffff", "b"));
+        assert!(!is_refused("2001:db8:0:1::1", "b"));
+        fail("::ffff:10.0.0.1", "a");
+        assert!(is_refused("10.0.0.1", "b"));
+        fail("127.0.0.1", "a");
+        assert!(is_refused("127.0.0.1", "a"));
+        assert!(!is_refused("127.0.0.1", "b"));
+        assert!(!is_refused("::1", "a"));
+    }
+
+    #[test]
+    fn a_name_makes_others_wait_and_locks_nobody_out() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let home = throttle.attempt(peer("10.1.0.1"), "analyst");
+        home.proved();
+        // A thousand sources, each within its own limit.
+        for n in 0..1000u32 {
+            let from = IpAddr::from((0x0b00_0000 + n).to_be_bytes());
+            throttle.attempt(from, "analyst").failed_at(now);
+        }
+        let new = throttle.attempt(peer("10.1.0.2"), "analyst");
+        assert_eq!(waits(&new, now), 4);
+        assert_eq!(waits(&home, now), 0);
+        assert_eq!(waits(&throttle.attempt(peer("10.1.0.2"), "other"), now), 0);
+        // So many wait at a time; who has waited leaves room.
+        let mut waiting: Vec<_> = (0..8).map(|_| new.enter(now).unwrap()).collect();
+        assert!(matches!(new.enter(now), Err(Refused::Crowded)));
+        assert!(home.enter(now).unwrap().is_none());
+        waiting.pop();
+        assert!(new.enter(now).is_ok());
+        drop(waiting);
+        assert_eq!(waits(&new, now + seconds(121)), 0);
+    }
+
+    #[test]
+    fn who_has_logged_in_from_there_is_let_through_until_it_fails() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let shared = peer("10.0.0.1");
+        let (good, bad) = (
+            throttle.attempt(shared, "analyst"),
+            throttle.attempt(shared, "guessed"),
+        );
+        good.proved();
+        (0..4).for_each(|_| bad.failed_at(now));
+        assert_eq!(refused(&good, now), None);
+        assert!(refused(&bad, now).is_some() && bad.go_on().is_err());
+        // Guessing at it is no way around.
+        (0..4).for_each(|_| good.failed_at(now));
+        assert_eq!(refused(&good, now), None);
+        good.failed_at(now);
+        assert!(refused(&good, now).is_some());
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_worst_are_kept() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let worst = throttle.attempt(peer("10.0.0.1"), "analyst");
+        (0..9).for_each(|_| worst.failed_at(now));
+        for n in 0..50_000u32 {
+            let from = IpAddr::from((0x0b00_0000 + n).to_be_bytes());
+            let attempt = throttle.attempt(from, &n.to_string());
+            attempt.failed_at(now);
+            attempt.proved();
+        }
+        let counts = throttle.counts();
+        for map in [&counts.sources, &counts.names, &counts.known] {
+            assert!(map.len() <= MOST, "{}", map.len());
+        }
+        drop(counts);
+        assert!(refused(&worst, now).is_some());
+    }
+}
