@@ -20,6 +20,8 @@ import time
 import contenders
 import pgbench
 
+# Clients that wait: Postgres takes a hundred sessions unless configured.
+IDLE = 64
 MODES = ("simple", "extended", "prepared")
 # Wide rows without a masked column and with one, as text and binary.
 STREAMS = {
@@ -53,6 +55,8 @@ def main():
             "rounds": options.rounds, "seconds": options.seconds, "scale": options.scale,
             "reads": reads(options, found),
             "connects": connects(options, found),
+            "wide": wide(options, found),
+            "idle": {it.name: pgbench.idle(it, IDLE) for it in found if it.pid},
             "streams": streams(options, found),
         }
     print(file=sys.stderr)
@@ -104,6 +108,12 @@ def connects(options, found):
     return turns(options, found, lambda it: pgbench.run(it, "simple", 4, options.seconds, "-C"))
 
 
+def wide(options, found):
+    """A join with ten columns, whose text is new each time."""
+    return turns(options, found, lambda it: pgbench.run(
+        it, "simple", 16, options.seconds, "-D", f"scale={options.scale}", script=pgbench.WIDE))
+
+
 def streams(options, found):
     """All rows of the table with a masked column, read and thrown away."""
     return {name: turns(options, found, lambda it, sql=sql: stream(it, sql))
@@ -140,6 +150,12 @@ def show(report):
     print(f"\npgbench -S -C, 4 clients: a connection for each\n{'':<10} {'tps':>8} {heading} "
           f"{'p50 us':>7} {'p99 us':>7} {'cpu us':>7}")
     rows("", report["connects"])
+    print(f"\na join with ten columns, each text new, 16 clients\n{'':<10} {'tps':>8} {heading} "
+          f"{'p50 us':>7} {'p99 us':>7} {'cpu us':>7}")
+    rows("", report["wide"])
+    print(f"\n{IDLE} clients that have asked once and wait: KiB of the proxy for each")
+    for name, it in report["idle"].items():
+        print(f"{name:<10} {it['kib']:>8.0f}")
     print(f"\n{report['scale'] * 100_000:,} rows of pgbench_accounts\n{'':<12} {'':<10} "
           f"{'seconds':>8} {heading} {'cpu s':>7} {'peak MiB':>9}")
     for name, one in report["streams"].items():

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 
 def binary():
@@ -31,12 +32,17 @@ def load(admin, scale):
             "-c", "grant select on all tables in schema public to pgveil"])
 
 
-def run(contender, mode, clients, seconds, *more):
-    """Point reads for some seconds: transactions a second, microseconds of latency
-    (median and 99th percentile) and of the process's CPU for each."""
+# As many columns as TPC-H's first query has, over few rows; each text of it is another.
+WIDE = pathlib.Path(__file__).with_name("wide.sql")
+
+
+def run(contender, mode, clients, seconds, *more, script=None):
+    """Point reads, or a script of one's own, for some seconds: transactions a second,
+    microseconds of latency (median and 99th percentile) and of the process's CPU for each."""
+    what = ["-S"] if script is None else ["-f", script]
     with tempfile.TemporaryDirectory() as folder:
         before = contender.cpu()
-        text = output([binary(), "-n", "-S", "-M", mode, "-c", clients,
+        text = output([binary(), "-n", *what, "-M", mode, "-c", clients,
                        "-j", min(clients, os.cpu_count() or 1), "-T", seconds,
                        "-l", "--log-prefix", f"{folder}/log", "--sampling-rate", "0.2",
                        *more, contender.dsn])
@@ -54,6 +60,19 @@ def run(contender, mode, clients, seconds, *more):
         "p99_us": percentile(latencies, 99),
         "cpu_us": used * 1e6 / transactions,
     }
+
+
+def idle(contender, clients):
+    """KiB of the process that a client takes which has asked once and then waits."""
+    before = contender.memory("VmRSS")
+    running = subprocess.Popen([binary(), "-n", "-S", "-c", str(clients), "-j", "1",
+                                "-R", str(clients), "-T", "4", contender.dsn],
+                               stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(3)
+    after = contender.memory("VmRSS")
+    if running.wait() != 0:
+        sys.exit(f"{contender.name}: {clients} clients could not connect")
+    return {"kib": (after - before) / clients}
 
 
 def percentile(ordered, percent):
