@@ -2,7 +2,8 @@
 //!
 //! Blocking: callers have a thread of their own for it. Knows nothing about what is asked.
 //! The invariants: a URL is `https`, or of this machine; an answer is bounded in size and
-//! time; no redirect is followed, since where it leads nobody configured.
+//! time; no redirect is followed, since where it leads nobody configured. A proxy that the
+//! environment names (`HTTPS_PROXY`, `ALL_PROXY`) is used for https alone.
 
 use std::fmt;
 use std::io::Read;
@@ -57,6 +58,13 @@ impl Url {
             Some("http") => Err(UrlError::Clear(text.to_owned())),
             _ => Err(UrlError::Scheme(text.to_owned())),
         }
+    }
+}
+
+impl Url {
+    /// What is in clear is of this machine: no proxy may take it elsewhere.
+    fn is_here(&self) -> bool {
+        self.0.scheme_str() == Some("http")
     }
 }
 
@@ -146,6 +154,9 @@ impl Client {
     /// What is there.
     pub fn get(&self, url: &Url, headers: &[(&str, &str)]) -> Result<Answer, HttpError> {
         let mut request = self.agent.get(url.0.clone());
+        if url.is_here() {
+            request = request.config().proxy(None).build();
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
@@ -160,6 +171,9 @@ impl Client {
         body: &[u8],
     ) -> Result<Answer, HttpError> {
         let mut request = self.agent.post(url.0.clone());
+        if url.is_here() {
+            request = request.config().proxy(None).build();
+        }
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
