@@ -91,11 +91,11 @@ pub enum TlsError {
 
 impl Tls {
     /// Reads a certificate chain (the server's own first) and its key, and the authorities
-    /// of clients, all as PEM.
+    /// of clients, all as PEM; in place of those `before`, if there were any.
     ///
     /// # Errors
     /// As [`TlsError`] says.
-    pub fn load(files: &ServerTls) -> Result<Self, TlsError> {
+    pub fn load(files: &ServerTls, before: Option<&Self>) -> Result<Self, TlsError> {
         let (certificate, key) = (&files.certificate, &files.key);
         let pem = |path: &PathBuf| {
             let path = path.to_owned();
@@ -125,7 +125,10 @@ impl Tls {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(pair)?;
         let trust = match &files.client_ca {
-            Some(ca) => Some(Arc::new(Trust::load(ca, &files.client_crls)?)),
+            Some(ca) => {
+                let before = before.and_then(|before| before.trust.as_deref());
+                Some(Arc::new(Trust::load(ca, &files.client_crls, before)?))
+            }
             None => None,
         };
         let config = match &trust {

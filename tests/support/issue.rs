@@ -106,8 +106,13 @@ impl Authority {
 
     /// A list of what it has revoked, until there is to be another.
     pub fn list(&self, serials: &[u64], until: Seconds) -> String {
+        self.list_of(-HOUR, serials, until)
+    }
+
+    /// The same, as it was then.
+    pub fn list_of(&self, then: Seconds, serials: &[u64], until: Seconds) -> String {
         let list = CertificateRevocationListParams {
-            this_update: date_time_ymd(1970, 1, 1) + at(-HOUR),
+            this_update: date_time_ymd(1970, 1, 1) + at(then),
             next_update: date_time_ymd(1970, 1, 1) + at(until),
             crl_number: SerialNumber::from(1),
             issuing_distribution_point: None,

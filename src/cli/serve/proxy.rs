@@ -112,7 +112,7 @@ pub(crate) struct Running {
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
     let looked = ground.look();
-    let tls = ground.tls()?;
+    let tls = ground.tls(None)?;
     let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
         tracing::warn!("{warning}");
@@ -195,7 +195,7 @@ fn audit(config: &config::Audit) -> Result<Log, ServeError> {
 /// taking the addresses.
 pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
     let ground = Ground::of(config);
-    let tls = ground.tls()?;
+    let tls = ground.tls(None)?;
     let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");

@@ -100,12 +100,10 @@ impl Ground {
         }
     }
 
-    /// What connections are given, if there is TLS.
-    pub(super) fn tls(&self) -> Result<Option<Arc<Tls>>, TlsError> {
-        let files = self.tls.as_ref();
-        files
-            .map(|files| Tls::load(files).map(Arc::new))
-            .transpose()
+    /// What connections are given, if there is TLS, in place of what they were `before`.
+    pub(super) fn tls(&self, before: Option<&Tls>) -> Result<Option<Arc<Tls>>, TlsError> {
+        let loading = self.tls.as_ref().map(|files| Tls::load(files, before));
+        Ok(loading.transpose()?.map(Arc::new))
     }
 
     /// What tokens are verified by.
@@ -327,8 +325,8 @@ impl Rules {
         if settled.is_some_and(|settled| *settled != before) {
             return;
         }
-        let ground = self.ground.clone();
-        let loading = tokio::task::spawn_blocking(move || ground.tls());
+        let (ground, own) = (self.ground.clone(), self.tls.borrow().clone());
+        let loading = tokio::task::spawn_blocking(move || ground.tls(own.as_deref()));
         let Ok(loaded) = loading.await else {
             tracing::error!("reading the certificates did not come to its end");
             return;

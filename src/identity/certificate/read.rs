@@ -90,17 +90,31 @@ impl<'a> Head<'a> {
     }
 }
 
-/// A list of revocations: whose it is, and when there is to be another.
-///
-/// `TBSCertList ::= SEQUENCE { version, signature, issuer, thisUpdate, nextUpdate, … }`
-pub(super) fn list(der: &[u8]) -> Option<(&[u8], Option<Timestamp>)> {
-    let (list, _) = element(der, SEQUENCE)?;
-    let (tbs, _) = element(list, SEQUENCE)?;
-    let tbs = element(tbs, INTEGER).map_or(tbs, |(_, rest)| rest);
-    let (_signature, rest) = element(tbs, SEQUENCE)?;
-    let (issuer, rest) = element(rest, SEQUENCE)?;
-    let (_this, rest) = time(rest)?;
-    Some((issuer, time(rest).map(|(next, _)| next)))
+/// A list of revocations.
+pub(super) struct List<'a> {
+    /// Whose it is.
+    pub(super) issuer: &'a [u8],
+    /// Of when it is.
+    pub(super) written: Timestamp,
+    /// When there is to be another.
+    pub(super) next: Option<Timestamp>,
+}
+
+impl<'a> List<'a> {
+    /// `TBSCertList ::= SEQUENCE { version, signature, issuer, thisUpdate, nextUpdate, … }`
+    pub(super) fn read(der: &'a [u8]) -> Option<Self> {
+        let (list, _) = element(der, SEQUENCE)?;
+        let (tbs, _) = element(list, SEQUENCE)?;
+        let tbs = element(tbs, INTEGER).map_or(tbs, |(_, rest)| rest);
+        let (_signature, rest) = element(tbs, SEQUENCE)?;
+        let (issuer, rest) = element(rest, SEQUENCE)?;
+        let (written, rest) = time(rest)?;
+        Some(Self {
+            issuer,
+            written,
+            next: time(rest).map(|(next, _)| next),
+        })
+    }
 }
 
 /// The content of the extension `subjectAltName`, if there is one.

@@ -39,7 +39,7 @@ impl Files {
         let lists: Vec<_> = lists
             .map(|(at, list)| self.write(&format!("{at}.crl"), list))
             .collect();
-        Trust::load(&ca, &lists)
+        Trust::load(&ca, &lists, None)
     }
 }
 
@@ -208,8 +208,28 @@ fn files_that_are_of_no_use_are_named() {
     );
     let none = files.trust(&[], &[]).unwrap_err().to_string();
     assert!(none.contains("ca.pem: no certificate in it"), "{none}");
-    let missing = Trust::load(&files.0.path().join("none.pem"), &[]).unwrap_err();
+    let missing = Trust::load(&files.0.path().join("none.pem"), &[], None).unwrap_err();
     assert!(missing.to_string().contains("none.pem: "), "{missing}");
+}
+
+#[test]
+fn an_older_list_pardons_nobody() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let now = files
+        .trust(&[&authority], &[authority.list(&[7], 600)])
+        .unwrap();
+    let (ca, list) = (files.0.path().join("ca.pem"), "list.crl");
+    let after = |text: &str| {
+        let lists = [files.write(list, text)];
+        Trust::load(&ca, &lists, Some(&now))
+    };
+    let error = after(&authority.list_of(-7200, &[], 600)).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("list.crl: a list of ") && error.contains("older than"));
+    assert!(after(&authority.list(&[], 600)).is_ok());
+    // Another authority's is its own.
+    let other = Authority::new("other").list_of(-7200, &[], 600);
+    assert!(after(&other).is_ok());
 }
 
 /// Whatever bytes are shown, nothing panics, and what is taken is what was issued.

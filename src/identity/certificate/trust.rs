@@ -3,7 +3,7 @@
 //! Knows nothing about who is who. Invariant: where lists of revocations are configured,
 //! one that is in date tells of each certificate of a chain, or the chain is not taken.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use super::read::{self, Fields};
+use super::read::{self, Fields, List};
 use super::{Certificate, CertificateError, Presented};
 
 /// A list is written by an authority; one beyond this is not.
@@ -25,7 +25,8 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 pub struct Trust {
     verifier: Arc<dyn ClientCertVerifier>,
     authorities: usize,
-    lists: usize,
+    /// Of when each authority's list is.
+    lists: BTreeMap<Vec<u8>, Timestamp>,
     /// When lists are out of date.
     ends: Vec<Timestamp>,
 }
@@ -60,11 +61,16 @@ pub enum TrustError {
 }
 
 impl Trust {
-    /// Reads the files of authorities and of lists, both PEM.
+    /// Reads the files of authorities and of lists, both PEM. A list is not taken that is
+    /// older than that authority's was `before`: it could pardon.
     ///
     /// # Errors
     /// As [`TrustError`] says.
-    pub fn load(authorities: &Path, lists: &[PathBuf]) -> Result<Self, TrustError> {
+    pub fn load(
+        authorities: &Path,
+        lists: &[PathBuf],
+        before: Option<&Self>,
+    ) -> Result<Self, TrustError> {
         let unusable = |path: &Path, why: String| TrustError::Unusable {
             path: path.to_owned(),
             why,
@@ -76,7 +82,7 @@ impl Trust {
                 .add(certificate)
                 .map_err(|error| unusable(authorities, error.to_string()))?;
         }
-        let mut issuers = BTreeSet::new();
+        let mut issuers = BTreeMap::new();
         let mut all: Vec<CertificateRevocationListDer<'static>> = Vec::new();
         let mut ends = Vec::new();
         for path in lists {
@@ -84,17 +90,22 @@ impl Trust {
                 return Err(unusable(path, format!("more than {LARGEST} bytes")));
             }
             for one in pem::<CertificateRevocationListDer<'static>>(path, "list of revocations")? {
-                let (issuer, end) = read::list(&one)
+                let list = List::read(&one)
                     .ok_or_else(|| unusable(path, "no list of revocations".into()))?;
+                let old = before.and_then(|before| before.lists.get(list.issuer));
+                if let Some(old) = old.filter(|old| **old > list.written) {
+                    let why = format!("a list of {}, older than that of {old}", list.written);
+                    return Err(unusable(path, why));
+                }
                 // Of two, the first would be looked into, be it the older.
-                if !issuers.insert(issuer.to_vec()) {
+                if issuers.insert(list.issuer.to_vec(), list.written).is_some() {
                     return Err(unusable(path, "a second list of one authority".into()));
                 }
-                ends.extend(end);
+                ends.extend(list.next);
                 all.push(one);
             }
         }
-        let (count, authority_count) = (all.len(), roots.len());
+        let count = roots.len();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
             .with_crls(all)
@@ -107,8 +118,8 @@ impl Trust {
             })?;
         Ok(Self {
             verifier,
-            authorities: authority_count,
-            lists: count,
+            authorities: count,
+            lists: issuers,
             ends,
         })
     }
@@ -120,7 +131,7 @@ impl Trust {
 
     /// How many lists of revocations there are.
     pub fn lists(&self) -> usize {
-        self.lists
+        self.lists.len()
     }
 
     /// For the handshake: what it asks of clients, and that they have the key.
@@ -218,7 +229,8 @@ impl fmt::Debug for Trust {
         write!(
             out,
             "Trust({} authorities, {} lists)",
-            self.authorities, self.lists
+            self.authorities,
+            self.lists.len()
         )
     }
 }

@@ -200,7 +200,7 @@ async fn bad_files_and_addresses_are_named() {
             key,
             ..one.files()
         };
-        Tls::load(&files).unwrap_err().to_string()
+        Tls::load(&files, None).unwrap_err().to_string()
     };
     let missing = one.folder.path().join("none.pem");
     assert!(load(missing, one.files().key).contains("none.pem: "));
@@ -238,7 +238,7 @@ async fn a_connection_is_bound_to_the_certificate_that_it_was_given() {
     let mut stream = proxy.connect().await;
     stream.write_all(SSL_REQUEST).await.unwrap();
     assert_eq!(stream.read_u8().await.unwrap(), b'S');
-    let next = Tls::load(&second.files()).unwrap();
+    let next = Tls::load(&second.files(), None).unwrap();
     proxy.tls.send_replace(Some(next.into()));
     let mut stream = first.connect(stream, &[]).await.unwrap();
     log_in(&mut stream, &analyst(), b"").await;

@@ -195,7 +195,10 @@ impl Proxy {
             ..Listen::default()
         };
         change(&mut listen);
-        let tls = listen.tls.as_ref().map(|files| Tls::load(files).unwrap());
+        let tls = listen
+            .tls
+            .as_ref()
+            .map(|files| Tls::load(files, None).unwrap());
         let tls = watch::Sender::new(tls.map(Arc::new));
         let workers = Workers::start(1 << 20).unwrap();
         let listener = Listener::bind(&listen, tls.subscribe(), workers)
