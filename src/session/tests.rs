@@ -11,6 +11,7 @@
 )]
 pub(crate) mod postgres;
 
+mod admits;
 mod catalog;
 mod copy;
 mod extended;

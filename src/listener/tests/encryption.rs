@@ -204,8 +204,43 @@ async fn a_certificate_without_its_key_ends_tls_and_is_on_record() {
             assert_eq!(rest(&mut stream).await, b"");
         }
     }
+    // TLS has gone by the time that it is on record.
+    let recorded = || proxy.echo.refusals.lock().unwrap().len();
+    for _ in 0..100 {
+        if recorded() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
     proxy.refusals(&[
         (None, "28000 tls ends at the client's certificate"),
         (None, "28000 tls ends at the client's certificate"),
     ]);
+}
+
+/// A session that is resumed brings its client's certificate back, which nobody verifies.
+#[tokio::test]
+async fn no_tls_session_is_resumed() {
+    let (proxy, certificate) = Proxy::with_tls(&rcgen::PKCS_ECDSA_P256_SHA256).await;
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let mut roots = rustls::RootCertStore::empty();
+        let own = rustls::pki_types::CertificateDer::from_pem_file(certificate.pem()).unwrap();
+        roots.add(own).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"postgresql".to_vec()];
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        for _ in 0..2 {
+            let name = "localhost".try_into().unwrap();
+            let stream = connector.connect(name, proxy.connect().await).await;
+            let mut stream = stream.unwrap();
+            log_in(&mut stream, &analyst(), b"X\0\0\0\x04").await;
+            rest(&mut stream).await;
+            let kind = stream.get_ref().1.handshake_kind();
+            assert_eq!(kind, Some(rustls::HandshakeKind::Full));
+        }
+    }
 }
