@@ -2,9 +2,9 @@
 //! to be.
 //!
 //! Knows nothing about credentials. Invariants: memory is bounded, whoever connects under
-//! whatever names; nobody can lock an identity out, for its failures make others slow,
-//! never refused, and those not at all who log in from where they have before; a name that
-//! nobody has counts as one that somebody has.
+//! whatever names; guessing at a name keeps nobody out who logs in from where they have
+//! before, and makes others wait, refused only where many wait; a name that nobody has
+//! counts as one that somebody has.
 //!
 //! A *source* is an IPv4 address, or the 64 bits of an IPv6 address that one network has.
 //! One that has failed too often is refused for a while, twice as long with each failure
@@ -28,8 +28,10 @@ const MOST: usize = 1 << 14;
 /// have to log in that they wait at most.
 const LONGEST_WAIT: Duration = Duration::from_secs(4);
 const PART_OF_TIME: u32 = 2;
-/// So many wait at a time under one name; more are refused at once.
-const MOST_WAITING: u32 = 8;
+/// So many wait at a time under one name, and so many of them from one source; more are
+/// refused at once. Whoever wants to keep others from waiting needs many sources.
+const MOST_WAITING: u32 = 64;
+const MOST_WAITING_THERE: u32 = 2;
 /// Failures are forgotten when there have been no others for so much longer than the
 /// longest refusal.
 const FORGOTTEN: u32 = 2;
@@ -50,6 +52,8 @@ struct Counts {
     names: HashMap<u64, Count>,
     /// Those who have logged in, by name and source: failures since.
     known: HashMap<u64, Count>,
+    /// Those who wait, by name and source.
+    waiting: HashMap<u64, u32>,
 }
 
 /// How often something has failed.
@@ -158,7 +162,7 @@ impl Throttle {
     }
 }
 
-impl Attempt<'_> {
+impl<'a> Attempt<'a> {
     /// Waits as long as the name's failures ask for.
     ///
     /// # Errors
@@ -227,12 +231,13 @@ impl Attempt<'_> {
     }
 
     /// How long to wait, if at all.
-    fn enter(&self, now: Instant) -> Result<Option<(Duration, Waiting<'_>)>, Refused> {
+    fn enter(&self, now: Instant) -> Result<Option<(Duration, Waiting<'a>)>, Refused> {
         let (throttle, mut counts) = (self.throttle, self.throttle.counts());
         self.unless_refused(&counts, now)?;
         if self.is_known(&counts) {
             return Ok(None);
         }
+        let there = counts.waiting.get(&self.known).copied().unwrap_or_default();
         let Some(count) = counts.names.get_mut(&self.name) else {
             return Ok(None);
         };
@@ -243,10 +248,11 @@ impl Attempt<'_> {
         if pause.is_zero() {
             return Ok(None);
         }
-        if count.waiting >= MOST_WAITING {
+        if count.waiting >= MOST_WAITING || there >= MOST_WAITING_THERE {
             return Err(Refused::Crowded);
         }
         count.waiting += 1;
+        counts.waiting.insert(self.known, there + 1);
         Ok(Some((pause.min(throttle.longest_wait), Waiting(*self))))
     }
 }
@@ -256,6 +262,10 @@ impl Drop for Waiting<'_> {
         let mut counts = self.0.throttle.counts();
         if let Some(count) = counts.names.get_mut(&self.0.name) {
             count.waiting = count.waiting.saturating_sub(1);
+        }
+        let there = counts.waiting.remove(&self.0.known).unwrap_or_default();
+        if there > 1 {
+            counts.waiting.insert(self.0.known, there - 1);
         }
     }
 }
@@ -360,13 +370,20 @@ mod tests {
         assert_eq!(waits(&new, now), 4);
         assert_eq!(waits(&home, now), 0);
         assert_eq!(waits(&throttle.attempt(peer("10.1.0.2"), "other"), now), 0);
-        // So many wait at a time; who has waited leaves room.
-        let mut waiting: Vec<_> = (0..8).map(|_| new.enter(now).unwrap()).collect();
+        // So many wait at a time, from one place or from all; who has waited leaves room.
+        let mut waiting: Vec<_> = (0..2).map(|_| new.enter(now).unwrap()).collect();
         assert!(matches!(new.enter(now), Err(Refused::Crowded)));
         assert!(home.enter(now).unwrap().is_none());
         waiting.pop();
-        assert!(new.enter(now).is_ok());
+        waiting.push(new.enter(now).unwrap());
+        let others: Vec<_> = (0..64u8)
+            .map(|n| throttle.attempt([10, 2, 0, n].into(), "analyst"))
+            .collect();
+        waiting.extend(others.iter().take(62).map(|one| one.enter(now).unwrap()));
+        assert!(matches!(others[63].enter(now), Err(Refused::Crowded)));
         drop(waiting);
+        assert!(others[63].enter(now).is_ok());
+        assert!(throttle.counts().waiting.is_empty());
         assert_eq!(waits(&new, now + seconds(121)), 0);
     }
 
