@@ -50,7 +50,7 @@ pub struct Failures {
     #[serde(deserialize_with = "duration::deserialize")]
     #[schemars(with = "String")]
     pub pause: Duration,
-    /// … and at most, such as `5m`.
+    /// … and at most, such as `1m`. In each such time, one failure is forgotten.
     #[serde(deserialize_with = "duration::deserialize")]
     #[schemars(with = "String")]
     pub longest: Duration,
@@ -62,7 +62,7 @@ impl Default for Failures {
             per_source: 20,
             per_identity: 20,
             pause: Duration::from_secs(1),
-            longest: Duration::from_secs(5 * 60),
+            longest: Duration::from_secs(60),
         }
     }
 }

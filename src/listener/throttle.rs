@@ -8,8 +8,9 @@
 //!
 //! A *source* is an IPv4 address, or the 64 bits of an IPv6 address that one network has.
 //! One that has failed too often is refused for a while, twice as long with each failure
-//! after that. Many people may share one (a company's NAT): those whose last login from
-//! there went well are let through. All of this machine is one address, so there a source
+//! after that; one failure is forgotten in each time of the longest pause. Many people may
+//! share one (a company's NAT): those whose last login from there went well are let
+//! through. All of this machine is one address, so there a source
 //! is the address and the name: a job with an old password stops nobody else.
 
 use std::collections::HashMap;
@@ -32,9 +33,9 @@ const PART_OF_TIME: u32 = 2;
 /// refused at once. Whoever wants to keep others from waiting needs many sources.
 const MOST_WAITING: u32 = 64;
 const MOST_WAITING_THERE: u32 = 2;
-/// Failures are forgotten when there have been no others for so much longer than the
-/// longest refusal.
-const FORGOTTEN: u32 = 2;
+/// So many failures beyond the limit count: enough for the longest pause, and few enough to
+/// be forgotten.
+const MOST_BEYOND: u32 = 20;
 
 /// What all connections pass.
 #[derive(Debug)]
@@ -123,42 +124,46 @@ impl Throttle {
         pause.min(self.limits.longest)
     }
 
-    fn is_forgotten(&self, count: &Count, now: Instant) -> bool {
-        let after = self.limits.longest.saturating_mul(FORGOTTEN);
-        now.saturating_duration_since(count.last) > after && count.waiting == 0
+    /// How many failures are left that have not been forgotten.
+    fn left(&self, count: &Count, now: Instant) -> u32 {
+        let since = now.saturating_duration_since(count.last).as_millis();
+        let forgotten = since / self.limits.longest.as_millis().max(1);
+        let forgotten = u32::try_from(forgotten).unwrap_or(u32::MAX);
+        count.failures.saturating_sub(forgotten)
     }
 
     /// One more failure.
-    fn count(&self, of: &mut HashMap<u64, Count>, key: u64, now: Instant) {
-        let failures = match of.get(&key) {
-            Some(count) if !self.is_forgotten(count, now) => count.failures,
-            Some(_) | None => 0,
-        };
-        self.put(of, key, failures.saturating_add(1), now);
-    }
-
-    fn put(&self, of: &mut HashMap<u64, Count>, key: u64, failures: u32, now: Instant) {
+    fn count(&self, of: &mut HashMap<u64, Count>, key: u64, limit: u32, now: Instant) {
+        let before = of.get(&key).map_or(0, |count| self.left(count, now));
+        let most = limit.saturating_add(MOST_BEYOND);
         if of.len() >= MOST && !of.contains_key(&key) {
-            of.retain(|_, count| !self.is_forgotten(count, now));
-            // A quarter at a time: sorting for each would be work that others can cause.
-            if of.len() >= MOST {
-                let mut order: Vec<_> = of
-                    .iter()
-                    .map(|(key, count)| (count.waiting > 0, count.failures, count.last, *key))
-                    .collect();
-                order.sort_unstable();
-                for (_, _, _, key) in order.into_iter().take(MOST / 4) {
-                    of.remove(&key);
-                }
-            }
+            of.retain(|_, count| count.waiting > 0 || self.left(count, now) > 0);
+            make_room(of, |count| (count.waiting > 0, count.failures, count.last));
         }
-        let waiting = of.get(&key).map_or(0, |count| count.waiting);
-        let count = Count {
-            failures,
-            last: now,
-            waiting,
-        };
-        of.insert(key, count);
+        put(of, key, before.saturating_add(1).min(most), now);
+    }
+}
+
+fn put(of: &mut HashMap<u64, Count>, key: u64, failures: u32, now: Instant) {
+    let waiting = of.get(&key).map_or(0, |count| count.waiting);
+    let count = Count {
+        failures,
+        last: now,
+        waiting,
+    };
+    of.insert(key, count);
+}
+
+/// Where there are too many, without those that come first: a quarter at a time, for sorting
+/// them for each would be work that others can cause.
+fn make_room<K: Ord>(of: &mut HashMap<u64, Count>, order: impl Fn(&Count) -> K) {
+    if of.len() < MOST {
+        return;
+    }
+    let mut all: Vec<_> = of.iter().map(|(key, count)| (order(count), *key)).collect();
+    all.sort_unstable();
+    for (_, key) in all.into_iter().take(MOST / 4) {
+        of.remove(&key);
     }
 }
 
@@ -192,15 +197,18 @@ impl<'a> Attempt<'a> {
 
     /// It has not.
     pub(super) fn proved(&self) {
-        let mut counts = self.throttle.counts();
-        self.throttle
-            .put(&mut counts.known, self.known, 0, Instant::now());
+        let known = &mut self.throttle.counts().known;
+        if !known.contains_key(&self.known) {
+            make_room(known, |count| count.last);
+        }
+        put(known, self.known, 0, Instant::now());
     }
 
     fn failed_at(&self, now: Instant) {
         let (throttle, mut counts) = (self.throttle, self.throttle.counts());
-        throttle.count(&mut counts.sources, self.source, now);
-        throttle.count(&mut counts.names, self.name, now);
+        let limits = throttle.limits;
+        throttle.count(&mut counts.sources, self.source, limits.per_source, now);
+        throttle.count(&mut counts.names, self.name, limits.per_identity, now);
         if let Some(known) = counts.known.get_mut(&self.known) {
             known.failures = known.failures.saturating_add(1);
         }
@@ -241,10 +249,8 @@ impl<'a> Attempt<'a> {
         let Some(count) = counts.names.get_mut(&self.name) else {
             return Ok(None);
         };
-        if throttle.is_forgotten(count, now) {
-            return Ok(None);
-        }
-        let pause = throttle.pause(count.failures, throttle.limits.per_identity);
+        let failures = throttle.left(count, now);
+        let pause = throttle.pause(failures, throttle.limits.per_identity);
         if pause.is_zero() {
             return Ok(None);
         }
@@ -323,13 +329,13 @@ mod tests {
             now += seconds(pause);
             assert_eq!(refused(&one, now), None);
         }
-        // And after a while it has not happened.
-        now += seconds(50);
-        one.failed_at(now);
-        assert_eq!(refused(&one, now), Some(60));
-        now += seconds(121);
-        one.failed_at(now);
-        assert_eq!(refused(&one, now), None);
+        // One is forgotten each minute: whoever fails less often is not refused.
+        now += seconds(60 * 30);
+        for _ in 0..100 {
+            one.failed_at(now);
+            assert_eq!(refused(&one, now), None);
+            now += seconds(61);
+        }
     }
 
     #[test]
@@ -384,7 +390,7 @@ mod tests {
         drop(waiting);
         assert!(others[63].enter(now).is_ok());
         assert!(throttle.counts().waiting.is_empty());
-        assert_eq!(waits(&new, now + seconds(121)), 0);
+        assert_eq!(waits(&new, now + seconds(60 * 25)), 0);
     }
 
     #[test]
@@ -425,5 +431,8 @@ mod tests {
         }
         drop(counts);
         assert!(refused(&worst, now).is_some());
+        // The last to have logged in are known.
+        let last = throttle.attempt([0x0b, 0, 0xc3, 0x4f].into(), "49999");
+        assert!(last.is_known(&throttle.counts()));
     }
 }
