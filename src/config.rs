@@ -13,6 +13,8 @@ mod listen;
 mod secret;
 mod size;
 mod tokens;
+#[cfg(any(feature = "vault", test))]
+mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,6 +32,8 @@ pub use fault::{ConfigError, nearest};
 pub use listen::{Failures, Listen, Plaintext, ServerTls};
 pub use secret::{Exec, Json, SecretRef};
 pub use tokens::{Algorithm, Issuer, Tokens};
+#[cfg(any(feature = "vault", test))]
+pub use vault::{AppRole, Kubernetes, Vault, VaultAuth, VaultDatabase, VaultKv};
 
 /// The configuration of `pgveil serve`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
@@ -229,7 +233,7 @@ impl Config {
                 .into_iter()
                 .chain(others)
                 .flatten()
-                .filter_map(SecretRef::path_mut)
+                .flat_map(SecretRef::paths_mut)
                 .chain(upstream.tls.as_mut().and_then(|tls| tls.ca.as_mut()))
         });
         let audit = &mut self.audit;

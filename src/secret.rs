@@ -6,10 +6,13 @@
 
 mod exec;
 mod source;
+#[cfg(any(feature = "vault", test))]
+mod vault;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -17,22 +20,40 @@ pub use source::Source;
 
 /// A secret's bytes. Clones share them.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Arc<Zeroizing<Vec<u8>>>);
+pub struct Secret {
+    bytes: Arc<Zeroizing<Vec<u8>>>,
+    /// Whose it is, where that came with it.
+    user: Option<Arc<str>>,
+}
 
 impl Secret {
     /// Of these bytes.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Self {
-        Self(Arc::new(Zeroizing::new(bytes.into())))
+        Self::from(Zeroizing::new(bytes.into()))
     }
 
     /// The bytes themselves, to be used and not shown.
     pub fn expose(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 
     /// The text, where it is one.
     pub fn expose_str(&self) -> Option<&str> {
-        std::str::from_utf8(&self.0).ok()
+        std::str::from_utf8(&self.bytes).ok()
+    }
+
+    /// Whose it is, where that came with it.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// With whose it is.
+    #[cfg(any(feature = "vault", test))]
+    fn of(self, user: &str) -> Self {
+        Self {
+            user: Some(user.into()),
+            ..self
+        }
     }
 
     /// Of what a file or a program holds, without the line end that editors leave.
@@ -43,8 +64,23 @@ impl Secret {
                 bytes.pop();
             }
         }
-        (!bytes.is_empty()).then(|| Self(Arc::new(bytes)))
+        (!bytes.is_empty()).then(|| Self::from(bytes))
     }
+}
+
+impl From<Zeroizing<Vec<u8>>> for Secret {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Self {
+            bytes: Arc::new(bytes),
+            user: None,
+        }
+    }
+}
+
+/// A secret, and how long it is good for.
+struct Given {
+    secret: Secret,
+    lasts: Duration,
 }
 
 impl fmt::Debug for Secret {
@@ -67,9 +103,9 @@ pub enum SecretError {
         /// Why
         why: String,
     },
-    /// The program did not give it.
+    /// Who was asked did not give it.
     #[error("the secret from {from} could not be had: {why}")]
-    Exec {
+    Refused {
         /// Which
         from: String,
         /// Why

@@ -257,7 +257,7 @@ pub enum What {
         method: Method,
         /// The policy it began under
         policy: PolicyStamp,
-        /// As whom Postgres knows it
+        /// As whom it goes upstream, by the configuration
         upstream_user: Arc<str>,
     },
     /// Somebody could not be identified.

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 
 use super::duration;
+#[cfg(any(feature = "vault", test))]
+use super::vault::Vault;
 
 /// Where a secret is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +25,9 @@ pub enum SecretRef {
     File(PathBuf),
     /// Printed by a program.
     Exec(Exec),
+    /// In a vault.
+    #[cfg(any(feature = "vault", test))]
+    Vault(Vault),
 }
 
 /// A program that prints a secret: run as it is, not by a shell, and again before what it
@@ -112,10 +117,12 @@ fn is_variable(name: &str) -> bool {
 }
 
 impl SecretRef {
-    pub(super) fn path_mut(&mut self) -> Option<&mut PathBuf> {
+    pub(super) fn paths_mut(&mut self) -> Vec<&mut PathBuf> {
         match self {
-            Self::File(path) => Some(path),
-            Self::Env(_) | Self::Exec(_) => None,
+            Self::File(path) => vec![path],
+            Self::Env(_) | Self::Exec(_) => Vec::new(),
+            #[cfg(any(feature = "vault", test))]
+            Self::Vault(vault) => vault.paths_mut(),
         }
     }
 }
@@ -126,6 +133,8 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "the environment variable `{name}`"),
             Self::File(path) => write!(f, "{}", path.display()),
             Self::Exec(exec) => exec.fmt(f),
+            #[cfg(any(feature = "vault", test))]
+            Self::Vault(vault) => vault.fmt(f),
         }
     }
 }
@@ -154,7 +163,7 @@ impl<'de> Visitor<'de> for Reference {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<SecretRef, A::Error> {
-        const FIELDS: &[&str] = &["env", "file", "exec"];
+        const FIELDS: &[&str] = &["env", "file", "exec", "vault"];
         let reference = match map.next_key::<String>()?.as_deref() {
             Some("env") => {
                 let name: String = map.next_value()?;
@@ -169,13 +178,25 @@ impl<'de> Visitor<'de> for Reference {
                 exec.check().map_err(de::Error::custom)?;
                 SecretRef::Exec(exec)
             }
+            #[cfg(any(feature = "vault", test))]
+            Some("vault") => {
+                let vault: Vault = map.next_value()?;
+                vault.check().map_err(de::Error::custom)?;
+                SecretRef::Vault(vault)
+            }
+            #[cfg(not(any(feature = "vault", test)))]
+            Some("vault") => {
+                return Err(de::Error::custom(
+                    "this pgveil is built without vaults (hint: cargo build --features vault)",
+                ));
+            }
             Some(other) => return Err(de::Error::unknown_field(other, FIELDS)),
             None => return inline(),
         };
         match map.next_key::<String>()? {
             None => Ok(reference),
             Some(key) if FIELDS.contains(&key.as_str()) => Err(de::Error::custom(
-                "a secret is in one place: `env`, `file` or `exec`",
+                "a secret is in one place: `env`, `file`, `exec` or `vault`",
             )),
             Some(key) => Err(de::Error::unknown_field(&key, FIELDS)),
         }
@@ -230,34 +251,36 @@ impl JsonSchema for SecretRef {
     fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
         let mut exec = schemas.subschema_for::<Exec>();
         exec.insert("description".into(), "The program that prints it.".into());
+        let place = |name: &str, of: Schema| {
+            schemars::json_schema!({
+                "type": "object",
+                "properties": { name: of },
+                "required": [name],
+                "additionalProperties": false
+            })
+        };
+        let variable = schemars::json_schema!({
+            "type": "string",
+            "description": "The environment variable that holds it."
+        });
+        let file = schemars::json_schema!({
+            "type": "string",
+            "description": "The file that holds it, relative to the configuration's."
+        });
+        let places = vec![
+            place("env", variable),
+            place("file", file),
+            place("exec", exec),
+            #[cfg(any(feature = "vault", test))]
+            place("vault", {
+                let mut vault = schemas.subschema_for::<Vault>();
+                vault.insert("description".into(), "The vault that gives it.".into());
+                vault
+            }),
+        ];
         schemars::json_schema!({
             "description": "Where a secret is; it is never written here itself.",
-            "oneOf": [
-                {
-                    "type": "object",
-                    "properties": { "env": {
-                        "type": "string",
-                        "description": "The environment variable that holds it."
-                    } },
-                    "required": ["env"],
-                    "additionalProperties": false
-                },
-                {
-                    "type": "object",
-                    "properties": { "file": {
-                        "type": "string",
-                        "description": "The file that holds it, relative to the configuration's."
-                    } },
-                    "required": ["file"],
-                    "additionalProperties": false
-                },
-                {
-                    "type": "object",
-                    "properties": { "exec": exec },
-                    "required": ["exec"],
-                    "additionalProperties": false
-                }
-            ]
+            "oneOf": places
         })
     }
 }

@@ -247,6 +247,44 @@ fn inline_secrets_are_refused_and_not_repeated() {
 }
 
 #[test]
+fn a_vault_is_asked_for_one_thing_and_proved_to_by_one() {
+    let upstream = "host: localhost, dbname: a, user: b, password: { vault:";
+    let token = "address: 'https://v', auth: { token: { file: t } }";
+    for (vault, expected) in [
+        (token.to_owned(), "wants `kv` or `database`"),
+        (format!("{token}, kv: {{ path: a }}, database: {{ role: b }}"), "one of them"),
+        (format!("{token}, kv: {{ path: a/../b }}"), "no path of Vault's"),
+        (format!("{token}, kv: {{ path: /a }}"), "no path of Vault's"),
+        (format!("{token}, kv: {{ path: a, refresh: 1s }}"), "5s or more"),
+        (format!("{token}, kv: {{ path: a }}, namespace: 'a b'"), "no name of one"),
+        (format!("{token}, kv: {{ path: a }}, tls: false"), "unknown key `tls`"),
+        ("address: 'http://v', auth: { token: { file: t } }, kv: { path: a }".into(), "in clear"),
+        ("address: 'https://v?a', auth: { token: { file: t } }, kv: { path: a }".into(), "a page"),
+        ("address: 'https://v', auth: { token: hunter2 }, kv: { path: a }".into(), "not written"),
+        (
+            "address: 'https://v', auth: { token: { exec: { command: [/t], lifetime: 1m } } }, kv: { path: a }"
+                .into(),
+            "in a variable or a file",
+        ),
+        ("address: 'https://v', auth: { ldap: {} }, kv: { path: a }".into(), "`ldap`"),
+        ("address: 'https://v', auth: {}, kv: { path: a }".into(), "`vault.auth` is one of"),
+    ] {
+        refused_upstream(&format!("{upstream} {{ {vault} }} }}"), expected);
+    }
+    let auth = "auth: { approle: { role_id: r, secret_id: { file: s } } }, ca: ca.pem";
+    let vault = format!("{{ vault: {{ address: 'https://v', {auth}, database: {{ role: b }} }} }}");
+    let text = format!(
+        "datasets: {{ shop: {{ upstream: {{ host: localhost, dbname: a, user: b, password: {vault} }} }} }}"
+    );
+    let config = parse(&text).unwrap();
+    let Some(SecretRef::Vault(vault)) = &config.datasets["shop"].upstream.password else {
+        panic!("no vault")
+    };
+    assert!(vault.ca.as_ref().unwrap().is_absolute());
+    assert_eq!(vault.to_string(), "the vault's `database/creds/b`");
+}
+
+#[test]
 fn upstream_users_are_for_somebody_and_named_once() {
     let upstream = "host: localhost, dbname: a, user: b, users:";
     for (users, expected) in [

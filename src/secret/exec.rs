@@ -16,21 +16,15 @@ use tokio::process::{Child, Command};
 use zeroize::Zeroizing;
 
 use super::source::LONGEST;
-use super::{Secret, SecretError};
+use super::{Given, Secret, SecretError};
 use crate::config::Exec;
 
 /// As much of what it says as goes to the log.
 const SAID: usize = 4 << 10;
 
-/// What a program gave.
-pub(super) struct Given {
-    pub(super) secret: Secret,
-    pub(super) lasts: Duration,
-}
-
 /// Has it run.
 pub(super) async fn run(exec: &Exec) -> Result<Given, SecretError> {
-    let fault = |why: String| SecretError::Exec {
+    let fault = |why: String| SecretError::Refused {
         from: exec.to_string(),
         why,
     };
@@ -207,13 +201,16 @@ fn read(exec: &Exec, printed: Zeroizing<Vec<u8>>) -> Result<Given, String> {
 }
 
 /// Whose texts are overwritten in the end.
-struct Object(Value);
+pub(super) struct Object(pub(super) Value);
 
 impl Object {
     /// The one that a path of names, with points between them, leads to.
-    fn field(&self, path: &str) -> Option<&Value> {
+    pub(super) fn field(&self, path: &str) -> Option<&Value> {
         path.split('.')
-            .try_fold(&self.0, |value, name| value.get(name))
+            .try_fold(&self.0, |value, name| match value {
+                Value::Array(values) => values.get(name.parse::<usize>().ok()?),
+                value => value.get(name),
+            })
     }
 }
 

@@ -1,18 +1,21 @@
 //! One secret's source, asked again as the secret changes.
 //!
 //! A variable does not change. A file is read at each asking, which is at each connection.
-//! A program runs before what it gave has ended, in the background, and its answer is kept
-//! until then. Invariant: one run at a time, and after a failure none until a pause is over.
+//! A program runs, or a vault is asked, before what it gave has ended, in the background, and
+//! its answer is kept until then. Invariant: one asking at a time, and after a failure none
+//! until a pause is over.
 
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use zeroize::Zeroizing;
 
-use super::{Secret, SecretError, exec};
+#[cfg(any(feature = "vault", test))]
+use super::vault::Vault;
+use super::{Given, Secret, SecretError, exec};
 use crate::config::{Exec, SecretRef};
 
 /// More than any secret has.
@@ -36,18 +39,22 @@ pub struct Source {
 enum From {
     /// Always the same.
     Fixed(Secret),
+    Variable(String),
     /// Read at each asking.
-    Place(SecretRef),
-    /// Run from time to time.
-    Program(Arc<Program>),
+    File(PathBuf),
+    /// Asked from time to time.
+    Giver(Arc<Giver>),
 }
 
 impl Source {
     /// The one that a configuration names.
     pub fn of(reference: &SecretRef) -> Self {
         Self::new(match reference {
-            SecretRef::Env(_) | SecretRef::File(_) => From::Place(reference.clone()),
-            SecretRef::Exec(exec) => From::Program(Arc::new(Program::new(exec.clone()))),
+            SecretRef::Env(name) => From::Variable(name.clone()),
+            SecretRef::File(path) => From::File(path.clone()),
+            SecretRef::Exec(exec) => From::Giver(Giver::new(Maker::Exec(exec.clone()))),
+            #[cfg(any(feature = "vault", test))]
+            SecretRef::Vault(vault) => From::Giver(Giver::new(Maker::Vault(Vault::new(vault)))),
         })
     }
 
@@ -70,8 +77,9 @@ impl Source {
     pub async fn get(&self) -> Result<Secret, SecretError> {
         match &self.from {
             From::Fixed(secret) => Ok(secret.clone()),
-            From::Place(reference) => {
-                let read = read(reference).await;
+            From::Variable(name) => variable(name),
+            From::File(path) => {
+                let read = file(path).await;
                 match (read, lock(&self.taken).clone()) {
                     (Err(error), Some(taken)) => {
                         tracing::warn!(%error, "the secret before stays in use");
@@ -80,7 +88,7 @@ impl Source {
                     (read, _) => read,
                 }
             }
-            From::Program(program) => program.get().await,
+            From::Giver(giver) => giver.get().await,
         }
     }
 
@@ -88,12 +96,9 @@ impl Source {
     /// was taken.
     pub async fn instead(&self, refused: &Secret) -> Option<Secret> {
         let anew = match &self.from {
-            From::Fixed(_) => None,
-            From::Place(reference) => read(reference).await.ok(),
-            From::Program(program) => {
-                let refused = refused.clone();
-                program.renew(move |held| held.refuses(&refused)).await.ok()
-            }
+            From::Fixed(_) | From::Variable(_) => None,
+            From::File(path) => file(path).await.ok(),
+            From::Giver(giver) => giver.renew(Wanted::Instead(refused.clone())).await.ok(),
         };
         let taken = lock(&self.taken).clone();
         [anew, taken]
@@ -112,32 +117,40 @@ impl Source {
 
     /// Keeps it fresh: ends at once where nothing has to be done for that.
     pub async fn keep(self: Arc<Self>) {
-        if let From::Program(program) = &self.from {
-            program.keep().await;
+        if let From::Giver(giver) = &self.from {
+            giver.keep().await;
         }
     }
 }
 
-/// Reads a variable or a file.
-async fn read(reference: &SecretRef) -> Result<Secret, SecretError> {
-    let bytes = match reference {
-        SecretRef::Env(name) => std::env::var_os(name)
-            .ok_or_else(|| SecretError::Unset(name.clone()))?
-            .into_encoded_bytes()
-            .into(),
-        SecretRef::File(path) => {
-            let own = path.clone();
-            let read = tokio::task::spawn_blocking(move || read_file(&own)).await;
-            read.map_err(std::io::Error::other)
-                .flatten()
-                .map_err(|error| SecretError::File {
-                    path: path.clone(),
-                    why: error.to_string(),
-                })?
-        }
-        SecretRef::Exec(exec) => return exec::run(exec).await.map(|given| given.secret),
-    };
-    Secret::trimmed(bytes).ok_or_else(|| SecretError::Empty(reference.to_string()))
+/// What is in a variable or a file.
+#[cfg(any(feature = "vault", test))]
+pub(super) async fn placed(reference: &SecretRef) -> Result<Secret, SecretError> {
+    match reference {
+        SecretRef::Env(name) => variable(name),
+        SecretRef::File(path) => file(path).await,
+        SecretRef::Exec(_) | SecretRef::Vault(_) => Err(SecretError::Refused {
+            from: reference.to_string(),
+            why: "it is neither in a variable nor in a file".into(),
+        }),
+    }
+}
+
+fn variable(name: &str) -> Result<Secret, SecretError> {
+    let value = std::env::var_os(name).ok_or_else(|| SecretError::Unset(name.to_owned()))?;
+    let trimmed = Secret::trimmed(value.into_encoded_bytes().into());
+    trimmed.ok_or_else(|| SecretError::Empty(SecretRef::Env(name.to_owned()).to_string()))
+}
+
+async fn file(path: &Path) -> Result<Secret, SecretError> {
+    let own = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || read_file(&own)).await;
+    let bytes = read.map_err(std::io::Error::other).flatten();
+    let bytes = bytes.map_err(|error| SecretError::File {
+        path: path.to_owned(),
+        why: error.to_string(),
+    })?;
+    Secret::trimmed(bytes).ok_or_else(|| SecretError::Empty(path.display().to_string()))
 }
 
 fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
@@ -153,22 +166,62 @@ fn read_file(path: &Path) -> std::io::Result<Zeroizing<Vec<u8>>> {
     }
 }
 
-/// A program, and what it gave.
+/// Who gives secrets that end, and the one that was given.
 #[derive(Debug)]
-struct Program {
-    exec: Exec,
+struct Giver {
+    maker: Maker,
     held: Mutex<Held>,
-    /// Held while it runs.
-    running: tokio::sync::Mutex<()>,
-    /// Where it runs: a login that is given up takes no run with it.
+    /// Held while it is asked.
+    asking: tokio::sync::Mutex<()>,
+    /// Where it is asked: a login that is given up takes no asking with it.
     runtime: Option<Handle>,
+}
+
+#[derive(Debug)]
+enum Maker {
+    Exec(Exec),
+    #[cfg(any(feature = "vault", test))]
+    Vault(Arc<Vault>),
+}
+
+impl Maker {
+    /// Asks; `anew` for another than the last.
+    #[cfg_attr(
+        not(any(feature = "vault", test)),
+        expect(unused_variables, reason = "a program knows no other than its last")
+    )]
+    async fn make(&self, anew: bool) -> Result<Given, SecretError> {
+        match self {
+            Self::Exec(exec) => exec::run(exec).await,
+            #[cfg(any(feature = "vault", test))]
+            Self::Vault(vault) => vault.ask(anew).await,
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Exec(exec) => exec.to_string(),
+            #[cfg(any(feature = "vault", test))]
+            Self::Vault(vault) => vault.name(),
+        }
+    }
+}
+
+/// Why it is asked.
+enum Wanted {
+    /// There is none that is good.
+    One,
+    /// It was due then.
+    Fresh(Instant),
+    /// This one has been refused.
+    Instead(Secret),
 }
 
 #[derive(Debug, Default)]
 struct Held {
     given: Option<Kept>,
     failure: Option<Failure>,
-    /// When it was last run because of a refusal.
+    /// When it was last asked because of a refusal.
     refused: Option<Instant>,
 }
 
@@ -193,22 +246,25 @@ impl Held {
             .map(|kept| kept.secret.clone())
     }
 
-    fn is(&self, secret: &Secret) -> bool {
-        let kept = self.given.as_ref();
-        kept.is_some_and(|kept| kept.secret == *secret)
-    }
-
-    /// Whether to ask anew, now that this one has been refused.
-    fn refuses(&mut self, secret: &Secret) -> bool {
-        let now = Instant::now();
-        let wanted = self.is(secret) && self.refused.is_none_or(|at| now >= at + REFUSED);
-        if wanted {
-            self.refused = Some(now);
+    /// Whether it is still to be asked, now that it is our turn.
+    fn wants(&mut self, wanted: &Wanted) -> bool {
+        match wanted {
+            Wanted::One => self.valid().is_none(),
+            Wanted::Fresh(then) => self.due() <= *then,
+            Wanted::Instead(refused) => {
+                let now = Instant::now();
+                let kept = self.given.as_ref();
+                let same = kept.is_some_and(|kept| kept.secret == *refused);
+                let wants = same && self.refused.is_none_or(|at| now >= at + REFUSED);
+                if wants {
+                    self.refused = Some(now);
+                }
+                wants
+            }
         }
-        wanted
     }
 
-    /// When it is to be run: in the last quarter of what it gave, and not before a pause
+    /// When it is to be asked: in the last quarter of what it gave, and not before a pause
     /// is over.
     fn due(&self) -> Instant {
         let due = self.given.as_ref().map(|kept| {
@@ -223,62 +279,63 @@ impl Held {
     }
 }
 
-impl Program {
-    fn new(exec: Exec) -> Self {
-        Self {
-            exec,
+impl Giver {
+    fn new(maker: Maker) -> Arc<Self> {
+        Arc::new(Self {
+            maker,
             held: Mutex::default(),
-            running: tokio::sync::Mutex::new(()),
+            asking: tokio::sync::Mutex::new(()),
             runtime: Handle::try_current().ok(),
-        }
+        })
     }
 
     async fn get(self: &Arc<Self>) -> Result<Secret, SecretError> {
         if let Some(secret) = lock(&self.held).valid() {
             return Ok(secret);
         }
-        self.renew(|held| held.valid().is_none()).await
+        self.renew(Wanted::One).await
     }
 
-    /// Has it run where that is `wanted` once it is its turn, and gives what is held then.
-    async fn renew(
-        self: &Arc<Self>,
-        wanted: impl FnOnce(&mut Held) -> bool + Send + 'static,
-    ) -> Result<Secret, SecretError> {
-        let program = self.clone();
+    /// Asks where that is still wanted once it is its turn, and gives what is held then.
+    async fn renew(self: &Arc<Self>, wanted: Wanted) -> Result<Secret, SecretError> {
+        let giver = self.clone();
         let work = async move {
-            let _turn = program.running.lock().await;
-            program.run(wanted).await
+            let _turn = giver.asking.lock().await;
+            giver.ask(&wanted).await
         };
         let runtime = self.runtime.clone().or_else(|| Handle::try_current().ok());
         let done = match runtime {
             Some(runtime) => runtime.spawn(work).await,
             None => Ok(work.await),
         };
-        done.unwrap_or_else(|fault| Err(self.fault(fault.to_string())))
+        done.unwrap_or_else(|fault| {
+            Err(SecretError::Refused {
+                from: self.maker.name(),
+                why: fault.to_string(),
+            })
+        })
     }
 
-    async fn run(&self, wanted: impl FnOnce(&mut Held) -> bool) -> Result<Secret, SecretError> {
-        let now = Instant::now();
+    async fn ask(&self, wanted: &Wanted) -> Result<Secret, SecretError> {
         {
             let mut held = lock(&self.held);
             let valid = held.valid();
-            if let Some(secret) = &valid
-                && !wanted(&mut held)
-            {
-                return Ok(secret.clone());
+            let wants = held.wants(wanted);
+            if let Some(secret) = valid.clone().filter(|_| !wants) {
+                return Ok(secret);
             }
+            let now = Instant::now();
             let failure = held.failure.as_ref().filter(|failure| now < failure.again);
             if let Some(failure) = failure {
                 return valid.ok_or_else(|| failure.error.clone());
             }
         }
-        let ran = exec::run(&self.exec).await;
+        let made = self.maker.make(matches!(wanted, Wanted::Instead(_))).await;
         let mut held = lock(&self.held);
-        match ran {
+        match made {
             Ok(given) => {
                 let now = Instant::now();
-                tracing::info!(from = %self.exec, lasts = ?given.lasts, "secret renewed");
+                tracing::info!(from = self.maker.name(), lasts = ?given.lasts, "secret renewed");
                 held.failure = None;
                 held.given = Some(Kept {
                     secret: given.secret.clone(),
@@ -305,18 +362,10 @@ impl Program {
         loop {
             let due = lock(&self.held).due();
             tokio::time::sleep_until(due.into()).await;
-            let since = Instant::now();
             // What went wrong has been logged.
-            let _ = self.renew(move |held| held.due() <= since).await;
+            let _ = self.renew(Wanted::Fresh(Instant::now())).await;
             // Nothing is worth a loop that does not rest.
             tokio::time::sleep(PAUSE / 4).await;
-        }
-    }
-
-    fn fault(&self, why: String) -> SecretError {
-        SecretError::Exec {
-            from: self.exec.to_string(),
-            why,
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use postgres_protocol::authentication::{md5_hash, sasl};
 
-use super::connect::{Target, read_message, send};
+use super::connect::{read_message, send};
 use super::frame::backend::tag;
 use super::frame::body::{Body, Malformed};
 use super::frame::frontend::{put_password, put_sasl, put_sasl_initial};
@@ -20,7 +20,7 @@ use crate::secret::Secret;
 /// Answers what the server asks until it says AuthenticationOk.
 pub(super) async fn authenticate(
     stream: &mut Stream,
-    target: &Target,
+    user: &str,
     password: Option<&Secret>,
 ) -> Result<(), Cause> {
     let text = || text(password);
@@ -32,7 +32,7 @@ pub(super) async fn authenticate(
             send(stream, |out| put_password(out, password)).await?;
         }
         Request::Md5(salt) => {
-            let image = md5_hash(target.user.as_bytes(), text()?.as_bytes(), salt);
+            let image = md5_hash(user.as_bytes(), text()?.as_bytes(), salt);
             send(stream, |out| put_password(out, &image)).await?;
         }
         Request::Sasl(mechanisms) => scram(stream, text()?, &mechanisms).await?,

@@ -76,7 +76,7 @@ pub struct Target {
     pub port: u16,
     /// The database there
     pub dbname: String,
-    /// The proxy's role there
+    /// The proxy's role there, unless its password comes with a name
     pub user: String,
     /// Its password, where one is needed
     pub password: Option<Arc<Source>>,
@@ -207,13 +207,14 @@ async fn session(
         return Err(Cause::Parameter(name.clone()));
     }
     let mut stream = open(target).await?;
-    let own = [("user", target.user.as_str()), ("database", &target.dbname)];
+    let user = password.and_then(Secret::user).unwrap_or(&target.user);
+    let own = [("user", user), ("database", &target.dbname)];
     let given = parameters.iter().map(|(name, value)| (&**name, &**value));
     send(&mut stream, |out| {
         put_startup(out, own.into_iter().chain(given))
     })
     .await?;
-    authenticate(&mut stream, target, password).await?;
+    authenticate(&mut stream, user, password).await?;
     let upstream = greeting(stream).await?;
     match upstream.parameter("is_superuser") {
         Some("off") => Ok(upstream),
