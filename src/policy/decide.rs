@@ -10,7 +10,8 @@
 //! **Which grants apply.** Those of the principal's roles, in the order of roles
 //! and then of grants, on this dataset, within `from` and `until`, in their hours
 //! and environments, whose requirements are met, and whose `tables` name the relation.
-//! Of a grant whose second factor is missing, or whose role a token leaves out, `block`,
+//! Of a grant whose second factor is missing, or whose role a token leaves out, or which is
+//! of every dataset where this one is isolated, `block`,
 //! `hide` and limits still count: leaving something out must not widen anything. One outside its time, or for other environments,
 //! does not count at all.
 //!

@@ -180,7 +180,8 @@ pub(super) struct Role {
 #[derive(Clone, Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Grant {
-    /// The dataset's name; `"*"`: every dataset that is not `isolated`.
+    /// The dataset's name; `"*"`: every dataset. In one that is `isolated`, that gives
+    /// nothing, and only `block`, `hide` and limits count.
     pub(super) dataset: At<String>,
     /// Only where the configuration says one of these of the dataset: `production`,
     /// `staging`. Left out: everywhere.

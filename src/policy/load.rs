@@ -126,6 +126,12 @@ impl Policy {
     /// With the environments of datasets, of which the files know nothing: the same
     /// policy may serve several.
     pub fn within(mut self, environments: BTreeMap<Arc<str>, Arc<str>>) -> Self {
+        let known: Vec<&str> = environments.values().map(|one| &**one).collect();
+        let named = check::Environments::of(&self.roles);
+        let mut warnings = named.misspelt(known.iter().copied());
+        // One that the configuration has is none.
+        warnings.retain(|warning| !self.warnings.contains(warning));
+        self.warnings.extend(warnings);
         self.environments = environments;
         self
     }
@@ -181,7 +187,7 @@ impl Policy {
     pub fn hashes_nothing_of(&self, dataset: &str) -> Result<(), PolicyError> {
         let grants = self.roles.values().flatten();
         let treatments = grants
-            .filter(|grant| *grant.dataset == *dataset)
+            .filter(|grant| *grant.dataset == *dataset && !grant.apart)
             .flat_map(|grant| grant.tags.values().chain(&grant.other_tags));
         let places = treatments
             .filter(|tag| matches!(&tag.treatment, Treatment::Mask(mask) if **mask == Mask::Hash))

@@ -67,6 +67,8 @@ pub(super) struct Grant {
     /// `None`: in any.
     pub(super) environments: Option<BTreeSet<Arc<str>>>,
     pub(super) mfa: bool,
+    /// Of every dataset, where this one is isolated: it gives nothing here.
+    pub(super) apart: bool,
 }
 
 impl Grant {

@@ -35,6 +35,8 @@ enum Lock {
     Factor,
     /// A token that uses its role.
     Role,
+    /// A dataset that is not isolated.
+    Dataset,
 }
 
 /// What the grants say of one relation.
@@ -102,6 +104,8 @@ impl Share {
                 let grant = grant.clone();
                 if let Some(why) = dormant {
                     share.dormant.push((grant, why));
+                } else if grant.apart {
+                    share.locked.push((grant, Lock::Dataset));
                 } else if !principal.uses(role) {
                     share.locked.push((grant, Lock::Role));
                 } else if grant.mfa && !principal.mfa {
@@ -268,6 +272,9 @@ impl Share {
             return match lock {
                 Lock::Factor => format!("{rule} grants {label} only with a second factor"),
                 Lock::Role => format!("{rule} grants {label}, but the token leaves it out"),
+                Lock::Dataset => format!(
+                    "{rule} grants every dataset, and this one is isolated: a grant must name it"
+                ),
             };
         }
         if let Some((grant, why)) = self.dormant.iter().find(|(grant, _)| names(grant)) {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Policy, PolicyError, nearest};
+use super::{Policy, PolicyError, distance, nearest};
 use crate::identity::Kind;
 use crate::identity::certificate;
 use crate::identity::stand_in::StandIns;
@@ -120,6 +120,8 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         enabled().filter_map(|(_, identity): (_, &Identity)| identity.verifier.as_ref());
     let by_token = enabled().filter(|(_, identity)| identity.tokens);
     let stand_ins = StandIns::after(verifiers, by_token.map(|(name, _)| &**name));
+    let known = Environments::of(&roles);
+    warnings.extend(known.misspelt(known.names.iter().copied()));
     Ok(Policy {
         warnings,
         stand_ins,
@@ -226,8 +228,8 @@ fn grant(
     let (names, place_of): (Vec<&Arc<str>>, _) =
         match (&*of.value, datasets.get_key_value(&*of.value)) {
             ("*", _) => {
-                let open = datasets.iter().filter(|(_, dataset)| !dataset.isolated);
-                (open.map(|(name, _)| name).collect(), "any dataset")
+                // What it forbids it forbids in an isolated one too.
+                (datasets.keys().collect(), "any dataset")
             }
             (_, Some((name, _))) => (vec![name], &**name),
             (_, None) => {
@@ -305,6 +307,7 @@ fn grant(
         hours: hours.clone(),
         environments: environments.clone(),
         mfa: grant.require.mfa,
+        apart: of.value == "*" && datasets.get(dataset).is_some_and(|one| one.isolated),
     };
     Ok(names.into_iter().map(checked).collect())
 }
@@ -337,6 +340,50 @@ fn environments(
                 .collect(),
         )),
     }
+}
+
+/// The environments that grants name, and where the first grant does.
+pub(super) struct Environments<'a> {
+    names: BTreeSet<&'a str>,
+    places: BTreeMap<&'a str, &'a str>,
+}
+
+impl<'a> Environments<'a> {
+    pub(super) fn of(roles: &'a BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>) -> Self {
+        let mut places = BTreeMap::new();
+        for grant in roles.values().flatten() {
+            for name in grant.environments.iter().flatten() {
+                let place = places.entry(&**name).or_insert(&*grant.place);
+                *place = (*place).min(&*grant.place);
+            }
+        }
+        Self {
+            names: places.keys().copied().collect(),
+            places,
+        }
+    }
+
+    /// What of it is likely a mistake, since it is nearly one of those. Nobody but the
+    /// configuration knows which there are, and one policy may serve several.
+    pub(super) fn misspelt<'b>(&self, known: impl Iterator<Item = &'b str> + Clone) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for (name, place) in &self.places {
+            let mut others = known.clone();
+            if let Some(near) = others.find(|other| is_nearly(name, other)) {
+                warnings.push(format!(
+                    "{place}: the environment `{name}` is nearly `{near}`: a grant is in force \
+                     only where the configuration says it as it is written here"
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+/// One slip apart, but for `eu1` and `eu2`.
+fn is_nearly(one: &str, two: &str) -> bool {
+    let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+    one.len() > 3 && distance(one, two) == 1 && words(one) != words(two)
 }
 
 fn pattern(text: &At<String>) -> Result<Pattern, Fault> {

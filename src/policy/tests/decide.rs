@@ -611,6 +611,77 @@ roles:
     assert_eq!(reached(&open, "a"), [true, true, false]);
 }
 
+/// What is forbidden everywhere is forbidden in an isolated dataset too.
+#[test]
+fn what_every_dataset_forbids_an_isolated_one_does() {
+    let text = "datasets:
+  shop: { unclassified: clear, isolated: true, tables: { public.customers: { email: email, ssn: ssn, region: region } } }
+identities:
+  both: { kind: human, roles: [wide, named] }
+  named: { kind: human, roles: [named] }
+  wide: { kind: human, roles: [wide] }
+roles:
+  wide: { grants: [{ dataset: '*', tables: ['*'], actions: [read, write], tags: { ssn: block, region: hide, '*': clear }, limits: { rows_per_query: 5 } }] }
+  named: { grants: [{ dataset: shop, tables: ['*'], tags: { email: { mask: email }, '*': clear } }] }";
+    let isolated = policy(text);
+    let of = |policy: &Policy, name: &str| {
+        let principal = policy.principal(name, Method::Scram).unwrap();
+        shown(CUSTOMERS, &ask(policy, &principal, CUSTOMERS, NOW))
+    };
+    let named = of(&isolated, "named");
+    assert!(
+        named.contains("ssn=clear") && named.contains("email=mask:email"),
+        "{named}"
+    );
+    // It gives no more: neither what is in clear by it, nor an action.
+    let both = of(&isolated, "both");
+    assert!(
+        both.contains("ssn=block") && both.contains("region=hide"),
+        "{both}"
+    );
+    assert!(both.contains("email=mask:email"), "{both}");
+    let principal = isolated.principal("both", Method::Scram).unwrap();
+    let rights = isolated.rights(&principal, "shop", NOW.parse().unwrap());
+    assert!(rights.allows(Action::Write).is_none() && !rights.all_clear());
+    assert_eq!(rights.limits().rows_per_query, Some(5));
+    let wide = of(&isolated, "wide");
+    assert!(
+        wide.contains("this one is isolated: a grant must name it"),
+        "{wide}"
+    );
+}
+
+#[test]
+fn an_environment_that_is_nearly_another_is_warned_of() {
+    let policy = || {
+        two(
+            "[{ dataset: shop, environments: [stagin], tables: ['*'] }]",
+            "[{ dataset: shop, environments: [staging, production], tables: ['*'] }]",
+        )
+    };
+    let nearly = |policy: &Policy| {
+        let all = policy.warnings.iter();
+        all.filter(|warning| warning.contains("is nearly")).count()
+    };
+    let [_, first, second] = &policy().warnings[..] else {
+        panic!("{:?}", policy().warnings)
+    };
+    assert!(
+        first.contains("p.yaml:11: the environment `stagin` is nearly `staging`"),
+        "{first}"
+    );
+    assert!(second.contains("`staging` is nearly `stagin`"), "{second}");
+    let far = two(
+        "[{ dataset: shop, environments: [staging-eu, test1, eu, dev], tables: ['*'] }]",
+        "[{ dataset: shop, environments: [staging-us, test2, us, def], tables: ['*'] }]",
+    );
+    assert_eq!(nearly(&far), 0, "{:?}", far.warnings);
+    // As the configuration has them: one that is far from all may be another proxy's.
+    let within = |name: &str| policy().within([("shop".into(), name.into())].into());
+    assert_eq!(nearly(&within("producton")), 3);
+    assert_eq!(nearly(&within("elsewhere")), 2);
+}
+
 #[test]
 fn on_behalf_of_gets_the_stricter_of_both() {
     let text = "datasets: { shop: { unclassified: clear, tables: { public.customers: { email: email, ssn: ssn, region: region } } } }
