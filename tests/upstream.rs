@@ -476,6 +476,10 @@ async fn a_password_that_changes() {
     connect(&read, &[]).await.unwrap();
 
     // None that can be had ends no session, and is no reason to refuse the next.
+    for nonsense in [&b""[..], b"\xff\xfe", b"wrong"] {
+        std::fs::write(&file, nonsense).unwrap();
+        connect(&read, &[]).await.unwrap();
+    }
     std::fs::remove_file(&file).unwrap();
     connect(&read, &[]).await.unwrap();
     assert!(contains(&ask(&mut running, "SELECT 41 + 1").await, "42"));

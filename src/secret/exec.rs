@@ -19,7 +19,7 @@ use super::source::LONGEST;
 use super::{Given, Secret, SecretError};
 use crate::config::Exec;
 
-/// As much of what it says as goes to the log.
+/// As many characters of what it says as go to the log.
 const SAID: usize = 4 << 10;
 
 /// Has it run.
@@ -29,7 +29,7 @@ pub(super) async fn run(exec: &Exec) -> Result<Given, SecretError> {
         why,
     };
     let mut group = Group::start(exec).map_err(|error| fault(error.to_string()))?;
-    let (mut printed, mut said) = (buffer(LONGEST), buffer(SAID));
+    let (mut printed, mut said) = (buffer(), buffer());
     let ran = tokio::time::timeout(exec.timeout, group.run(&mut printed, &mut said)).await;
     drop(group);
     say(exec, &printed, &said);
@@ -42,8 +42,8 @@ pub(super) async fn run(exec: &Exec) -> Result<Given, SecretError> {
 }
 
 /// With room for all that is read into it: growing would leave copies.
-fn buffer(size: usize) -> Zeroizing<Vec<u8>> {
-    Zeroizing::new(Vec::with_capacity(size + 1))
+fn buffer() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(LONGEST + 1))
 }
 
 /// A running program and all that it started, which end with this.
@@ -114,7 +114,8 @@ fn text(error: std::io::Error) -> String {
     error.to_string()
 }
 
-/// Reads all, and keeps the beginning.
+/// Reads all, and keeps more of its beginning than is shown: a secret at the end of what is
+/// kept would not be found.
 async fn drain(mut from: impl AsyncRead + Unpin, said: &mut Vec<u8>) -> std::io::Result<()> {
     let mut some = Zeroizing::new([0; 1024]);
     loop {
@@ -122,7 +123,7 @@ async fn drain(mut from: impl AsyncRead + Unpin, said: &mut Vec<u8>) -> std::io:
         if read == 0 {
             return Ok(());
         }
-        let room = SAID.saturating_sub(said.len());
+        let room = LONGEST.saturating_sub(said.len());
         said.extend(some.iter().take(read.min(room)));
     }
 }
@@ -156,8 +157,9 @@ pub(super) fn without(said: &str, printed: &str) -> Zeroizing<String> {
     let mut said = Zeroizing::new(said.trim().to_owned());
     let edges = |c: char| c.is_whitespace() || c.is_control() || "\"'{}[]:,".contains(c);
     let mut words: Vec<&str> = printed.split(edges).collect();
-    words.extend(printed.lines().map(str::trim));
     words.retain(|word| word.len() >= PART);
+    let lines = printed.lines().map(str::trim);
+    words.extend(lines.filter(|line| !line.is_empty()));
     // The longest first: it may hold others.
     words.sort_by_key(|word| std::cmp::Reverse(word.len()));
     words.dedup();
@@ -166,7 +168,8 @@ pub(super) fn without(said: &str, printed: &str) -> Zeroizing<String> {
             said = Zeroizing::new(said.replace(word, "…"));
         }
     }
-    Zeroizing::new(said.replace(char::is_control, " "))
+    let control = |c: char| if c.is_control() { ' ' } else { c };
+    Zeroizing::new(said.chars().take(SAID).map(control).collect())
 }
 
 /// The secret, and for how long it is good, of what was printed.

@@ -30,13 +30,13 @@ const REFUSED: Duration = Duration::from_secs(5);
 /// Where a secret comes from. Must be made where a runtime runs that outlives its users.
 #[derive(Debug)]
 pub struct Source {
-    from: From,
+    place: Place,
     /// The last that upstream took.
     taken: Mutex<Option<Secret>>,
 }
 
 #[derive(Debug)]
-enum From {
+enum Place {
     /// Always the same.
     Fixed(Secret),
     Variable(String),
@@ -50,22 +50,22 @@ impl Source {
     /// The one that a configuration names.
     pub fn of(reference: &SecretRef) -> Self {
         Self::new(match reference {
-            SecretRef::Env(name) => From::Variable(name.clone()),
-            SecretRef::File(path) => From::File(path.clone()),
-            SecretRef::Exec(exec) => From::Giver(Giver::new(Maker::Exec(exec.clone()))),
+            SecretRef::Env(name) => Place::Variable(name.clone()),
+            SecretRef::File(path) => Place::File(path.clone()),
+            SecretRef::Exec(exec) => Place::Giver(Giver::new(Maker::Exec(exec.clone()))),
             #[cfg(any(feature = "vault", test))]
-            SecretRef::Vault(vault) => From::Giver(Giver::new(Maker::Vault(Vault::new(vault)))),
+            SecretRef::Vault(vault) => Place::Giver(Giver::new(Maker::Vault(Vault::new(vault)))),
         })
     }
 
     /// A secret that does not change.
     pub fn fixed(secret: impl Into<Vec<u8>>) -> Self {
-        Self::new(From::Fixed(Secret::new(secret)))
+        Self::new(Place::Fixed(Secret::new(secret)))
     }
 
-    fn new(from: From) -> Self {
+    fn new(place: Place) -> Self {
         Self {
-            from,
+            place,
             taken: Mutex::default(),
         }
     }
@@ -75,10 +75,10 @@ impl Source {
     /// # Errors
     /// As [`SecretError`] says.
     pub async fn get(&self) -> Result<Secret, SecretError> {
-        match &self.from {
-            From::Fixed(secret) => Ok(secret.clone()),
-            From::Variable(name) => variable(name),
-            From::File(path) => {
+        match &self.place {
+            Place::Fixed(secret) => Ok(secret.clone()),
+            Place::Variable(name) => variable(name),
+            Place::File(path) => {
                 let read = file(path).await;
                 match (read, lock(&self.taken).clone()) {
                     (Err(error), Some(taken)) => {
@@ -88,17 +88,17 @@ impl Source {
                     (read, _) => read,
                 }
             }
-            From::Giver(giver) => giver.get().await,
+            Place::Giver(giver) => giver.get().await,
         }
     }
 
     /// Another one, now that this one has been refused: had anew, or else the last that
     /// was taken.
     pub async fn instead(&self, refused: &Secret) -> Option<Secret> {
-        let anew = match &self.from {
-            From::Fixed(_) | From::Variable(_) => None,
-            From::File(path) => file(path).await.ok(),
-            From::Giver(giver) => giver.renew(Wanted::Instead(refused.clone())).await.ok(),
+        let anew = match &self.place {
+            Place::Fixed(_) | Place::Variable(_) => None,
+            Place::File(path) => file(path).await.ok(),
+            Place::Giver(giver) => giver.renew(Wanted::Instead(refused.clone())).await.ok(),
         };
         let taken = lock(&self.taken).clone();
         [anew, taken]
@@ -117,7 +117,7 @@ impl Source {
 
     /// Keeps it fresh: ends at once where nothing has to be done for that.
     pub async fn keep(self: Arc<Self>) {
-        if let From::Giver(giver) = &self.from {
+        if let Place::Giver(giver) = &self.place {
             giver.keep().await;
         }
     }

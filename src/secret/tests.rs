@@ -332,4 +332,8 @@ fn what_a_program_says_is_logged_without_what_it_printed() {
     assert_eq!(shown("got 'hunter2'\tok", json), "got '…' ok");
     assert_eq!(shown("two words here", "two words\n"), "… here");
     assert_eq!(shown("bad \x1b[31mred", ""), "bad  [31mred");
+    assert_eq!(shown("pw", "pw\n"), "…");
+    // Nor is there a part of it where what is said is cut.
+    let long = format!("{}hunter2", "x".repeat(4_090));
+    assert_eq!(shown(&long, "hunter2").chars().count(), 4_091);
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::Session;
+use super::users::Rank;
 use crate::error::Told;
 use crate::identity::Principal;
 
@@ -30,9 +31,11 @@ pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
             Ok(expires) => expires,
             Err(told) => break told,
         };
-        let standing = authority.standing(principal, &session.home.name, now);
-        if let Err(told) = standing.and_then(|standing| session.outgrown(&standing.rights)) {
-            break told;
+        if session.rank > Rank::LEAST {
+            let standing = authority.standing(principal, &session.home.name, now);
+            if let Err(told) = standing.and_then(|standing| session.outgrown(&standing.rights)) {
+                break told;
+            }
         }
         tokio::select! {
             // Without a sender there is nothing to wait for.

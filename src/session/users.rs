@@ -28,6 +28,11 @@ pub struct User {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Rank(usize);
 
+impl Rank {
+    /// The dataset's own user's.
+    pub(super) const LEAST: Self = Self(0);
+}
+
 impl User {
     fn fits(&self, roles: &BTreeSet<&str>) -> bool {
         let beside = |role: &str| self.beside.contains(role) || self.beside.contains("*");

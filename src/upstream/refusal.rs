@@ -140,6 +140,7 @@ impl Cause {
     pub(super) fn is_of_the_password(&self) -> bool {
         // Invalid authorization specification, and invalid password.
         matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
+            || matches!(self, Self::NotText)
     }
 
     /// From the body of an ErrorResponse.
