@@ -4,11 +4,13 @@
 //! a statement and no value of a row.
 
 mod commit;
+mod copies;
 pub mod key;
 mod line;
 pub mod log;
 pub mod ocsf;
 mod open;
+pub mod progress;
 pub mod proof;
 pub mod read;
 pub mod record;

@@ -21,7 +21,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Event;
 use super::commit::Commit;
+use super::open;
 use super::open::Opened;
+use super::progress::Progress;
 use super::record::What;
 use super::seal::{self, Sealer, Sealing};
 use super::segments::Places;
@@ -45,6 +47,7 @@ struct Parts {
     durability: Durability,
     /// Asks for a checkpoint
     sealer: Option<std::sync::mpsc::Sender<seal::Asked>>,
+    progress: Option<Arc<Progress>>,
 }
 
 /// How writing goes.
@@ -56,6 +59,10 @@ pub(super) struct State {
     pub(super) slow: AtomicU32,
     /// Nothing more is to come: no other file begins.
     pub(super) closing: AtomicBool,
+    /// Somebody who must get the records does not.
+    held: AtomicBool,
+    /// Who, and since when.
+    holds: Mutex<Option<LogError>>,
 }
 
 /// The log cannot be written.
@@ -125,16 +132,20 @@ impl Log {
         sealing: Option<Sealing>,
     ) -> Result<Self, LogError> {
         let fault = |error: std::io::Error| LogError(format!("{}: {error}", path.display()).into());
-        let closed = Places::of(path).closed().map_err(fault)?;
-        let before = closed.last().map(|segment| segment.path.as_path());
-        let opened = Opened::open(path, before).map_err(fault)?;
+        let places = Places::of(path);
+        // Between one file and the next there is none to be locked.
+        let alone = match &sealing {
+            Some(_) => Some(open::alone(&places.directory).map_err(fault)?),
+            None => None,
+        };
+        let opened = Opened::open(path, &open::before(&places).map_err(fault)?).map_err(fault)?;
         let state = Arc::new(State::default());
         if !opened.regular {
             state.slow.store(STEADY, Ordering::Release);
         }
         let sealer = match sealing {
             Some(sealing) if opened.regular => {
-                Some(Sealer::new(Places::of(path), sealing, &opened).map_err(fault)?)
+                Some(Sealer::new(places, sealing, &opened, alone).map_err(fault)?)
             }
             Some(_) => {
                 tracing::warn!(
@@ -146,6 +157,7 @@ impl Log {
             None => None,
         };
         let size = opened.entries.len() as u64;
+        let progress = sealer.as_ref().map(|sealer| sealer.progress().clone());
         let found = found(&opened, path, sealer.as_ref().map_or(size, Sealer::size));
         let keeps = durability == Durability::Fsync && opened.regular;
         let mut writer = Writer::new(opened, keeps, sealer.is_some(), state.clone());
@@ -181,6 +193,7 @@ impl Log {
             state,
             durability,
             sealer,
+            progress,
         })))
     }
 
@@ -214,12 +227,30 @@ impl Log {
     /// # Errors
     /// Why they may not.
     pub async fn ready(&self) -> Result<(), LogError> {
+        if self.0.state.held.load(Ordering::Acquire) {
+            let holds = self.0.state.holds.lock();
+            let holds = holds.unwrap_or_else(PoisonError::into_inner).clone();
+            return holds.map_or(Ok(()), Err);
+        }
         if !self.0.state.failed.load(Ordering::Acquire) {
             return Ok(());
         }
         // The probe writes no line of its own: the writer puts what it kept,
         // and a note of the gap, in front.
         self.send(Lines::default(), Some(Until::Written)).await
+    }
+
+    /// No statement may run while somebody who must get the records does not; `None`: they
+    /// do again.
+    pub fn hold(&self, why: Option<LogError>) {
+        let state = &self.0.state;
+        state.held.store(why.is_some(), Ordering::Release);
+        *state.holds.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+
+    /// How far it is signed, where it is.
+    pub fn progress(&self) -> Option<&Arc<Progress>> {
+        self.0.progress.as_ref()
     }
 
     /// Says that nothing more is to come, and brings all there is to disk.
@@ -364,7 +395,7 @@ fn run(writer: &Mutex<Writer>, commit: Option<&Commit>, mut jobs: mpsc::Receiver
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
 
@@ -463,7 +494,7 @@ mod tests {
         assert!(!once(&log));
     }
 
-    fn intent(query: Id) -> Event {
+    pub(in crate::audit) fn intent(query: Id) -> Event {
         let statement = Statement {
             kind: "SELECT",
             normalized: "SELECT 1".into(),

@@ -4,15 +4,15 @@
 //! last whole line there is nothing.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, BufRead, BufReader};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
 use super::Id;
-use super::segments;
+use super::segments::{self, Places};
 use super::tree::{self, Hash};
 
 /// A file that can be appended to.
@@ -33,8 +33,8 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Opens (creates) a file of one JSON record a line, readable by its owner alone.
-    /// What was begun in the file before it may have ended here.
-    pub(super) fn open(path: &Path, before: Option<&Path>) -> io::Result<Self> {
+    /// What was begun in the files before it may have ended here.
+    pub(super) fn open(path: &Path, before: &[PathBuf]) -> io::Result<Self> {
         let special = path.metadata().is_ok_and(|kind| {
             let kind = kind.file_type();
             kind.is_fifo() || kind.is_char_device()
@@ -58,13 +58,7 @@ impl Opened {
         if !opened.regular {
             return Ok(opened);
         }
-        match opened.file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                return Err(io::Error::other("another proxy is writing to it"));
-            }
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
+        lock(&opened.file)?;
         if kind.permissions().mode() & 0o077 != 0 {
             opened
                 .file
@@ -79,10 +73,10 @@ impl Opened {
     }
 
     /// Reads it through for what was begun and not ended.
-    fn read(&mut self, before: Option<&Path>) -> io::Result<()> {
+    fn read(&mut self, before: &[PathBuf]) -> io::Result<()> {
         let mut lines = BufReader::with_capacity(1 << 20, &self.file);
         let (mut line, mut ids) = (Vec::new(), Intents::default());
-        if let Some(before) = before {
+        for before in before {
             for line in segments::lines(before)? {
                 ids.see(&line?);
             }
@@ -103,6 +97,74 @@ impl Opened {
         self.unknown = ids.open();
         Ok(())
     }
+}
+
+/// Of a log, the only writer: until what this gives is dropped.
+pub(super) fn alone(directory: &Path) -> io::Result<File> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(0o600);
+    let file = options.open(directory.join("lock"))?;
+    lock(&file)?;
+    Ok(file)
+}
+
+fn lock(file: &File) -> io::Result<()> {
+    match file.try_lock() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(io::Error::other("another proxy is writing to it")),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The closed files in which something may have begun that has no end yet. A proxy that
+/// opens a log says of all that is before what has none, so no further back than that; one
+/// that closed it has left little open, if anything.
+pub(super) fn before(places: &Places) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    // A pipe or a device has nothing to be read, or no end.
+    if places.live.metadata().is_ok_and(|live| !live.is_file()) {
+        return Ok(files);
+    }
+    let (mut settled, closed) = ends(&places.live)?;
+    for segment in places.closed()?.into_iter().rev() {
+        if settled || (closed && !files.is_empty()) {
+            break;
+        }
+        (settled, _) = ends(&segment.path)?;
+        files.push(segment.path);
+    }
+    files.reverse();
+    Ok(files)
+}
+
+/// Whether a file tells of all that was open before it, and whether it ends with the
+/// log's being closed.
+fn ends(path: &Path) -> io::Result<(bool, bool)> {
+    let (mut left, mut closed) = (None, false);
+    for line in segments::lines(path)? {
+        let line = line?;
+        // These have no fields that sort before it.
+        let is = |head: &str| line.starts_with(head.as_bytes());
+        if is("{\"event\":\"log_opened\"") {
+            let opened: Option<Unknown> = serde_json::from_slice(&line).ok();
+            left = opened.map(|opened| opened.unknown);
+        } else if is("{\"event\":\"outcome_unknown\"") {
+            left = left.map(|left| left.saturating_sub(1));
+        }
+        closed = is("{\"event\":\"log_closed\"");
+    }
+    // All of them were written together, but may not all have got there.
+    Ok((left == Some(0), closed))
+}
+
+/// How many a record of opening says will follow.
+#[derive(Deserialize)]
+struct Unknown {
+    unknown: u64,
 }
 
 /// Which intents have an outcome.

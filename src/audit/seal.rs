@@ -6,7 +6,6 @@
 //! records that are on disk; a log that is not what its checkpoint says is not
 //! appended to.
 
-use std::collections::VecDeque;
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -18,18 +17,19 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::Event;
+use super::copies::Copies;
 use super::log::LogError;
 use super::open::Opened;
+use super::progress::Progress;
 use super::record::What;
-use super::segments::Places;
+use super::segments::{Places, lines};
 use super::tree::note::Signer;
-use super::tree::store::{self, Store};
-use super::tree::{Hash, Tile, Tree};
+use super::tree::store::Store;
+use super::tree::{Hash, Tile, Tree, entry};
 use super::writer::{Lines, Writer};
 
-/// Copies of checkpoints that are kept while there is no place for them; of more, the
-/// latest, which tell of what the others told of.
-const COPIES: usize = 10_000;
+/// How long who asks for a checkpoint waits for its copy elsewhere.
+const COPIED: Duration = Duration::from_secs(1);
 /// Bytes that wait for the disk, and a checkpoint is made before its time.
 const WAITING: usize = 8 << 20;
 
@@ -72,8 +72,11 @@ pub(super) struct Sealer {
     full: Vec<Tile>,
     /// Tiles that are not full, as they are on disk.
     partial: Vec<Tile>,
-    /// Checkpoints on their way elsewhere.
-    copies: VecDeque<String>,
+    /// Puts checkpoints elsewhere, too.
+    copies: Option<Copies>,
+    progress: Arc<Progress>,
+    /// Held open, and so locked
+    _alone: Option<fs::File>,
     /// How many the last checkpoint tells of, if there is one.
     signed: Option<u64>,
     sealed: Instant,
@@ -82,15 +85,27 @@ pub(super) struct Sealer {
 
 impl Sealer {
     /// For a log that was opened, where it is what its last checkpoint says.
-    pub(super) fn new(places: Places, sealing: Sealing, opened: &Opened) -> io::Result<Self> {
+    pub(super) fn new(
+        places: Places,
+        sealing: Sealing,
+        opened: &Opened,
+        alone: Option<fs::File>,
+    ) -> io::Result<Self> {
         let store = places.tree();
         let first = places.all()?.last().map_or(0, |live| live.first);
+        let progress = Arc::new(Progress::new(sealing.signer.verifier().name()));
+        let copies = match &sealing.copies {
+            Some(file) => Some(Copies::start(file.clone(), progress.clone())?),
+            None => None,
+        };
         let mut sealer = Self {
             tree: Tree::default(),
             waiting: Vec::new(),
             full: Vec::new(),
             partial: Vec::new(),
-            copies: VecDeque::new(),
+            copies,
+            progress,
+            _alone: alone,
             signed: None,
             sealed: Instant::now(),
             heard: Instant::now(),
@@ -106,6 +121,11 @@ impl Sealer {
             sealer.sign()?;
         }
         Ok(sealer)
+    }
+
+    /// How far it has come, for who waits for that.
+    pub(super) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// How many records the log has.
@@ -131,11 +151,17 @@ impl Sealer {
                     return Err(unlike("its tiles are not what was signed"));
                 }
                 self.signed = Some(checkpoint.size);
+                self.progress.sign(checkpoint.size, &note);
+                if let Some(copies) = &self.copies {
+                    // Whether the last proxy came to that, nobody knows.
+                    copies.give(checkpoint.size, note);
+                }
                 checkpoint.size
             }
         };
         let end = self.first + live.len() as u64;
-        if end < size || self.first > size {
+        let closed = self.unsigned(size)?;
+        if end < size || closed.len() as u64 != self.first.saturating_sub(size) {
             return Err(unlike(&format!(
                 "it holds records {} to {end}, and {size} were signed",
                 self.first
@@ -152,8 +178,31 @@ impl Sealer {
                 "record {at} is not the one that was signed"
             )));
         }
-        self.waiting = live.get(signed.len()..).unwrap_or_default().to_vec();
+        self.waiting = closed;
+        self.waiting
+            .extend_from_slice(live.get(signed.len()..).unwrap_or_default());
         Ok(())
+    }
+
+    /// What is in closed files and not signed yet: the proxy ended just after it began
+    /// another file.
+    fn unsigned(&self, size: u64) -> io::Result<Vec<Hash>> {
+        let mut entries = Vec::new();
+        if self.first <= size {
+            return Ok(entries);
+        }
+        let closed = self.places.closed()?;
+        let from = closed.partition_point(|segment| segment.first <= size);
+        for segment in closed.get(from.saturating_sub(1)..).unwrap_or_default() {
+            let signed = size.saturating_sub(segment.first);
+            for (at, line) in (0..).zip(lines(&segment.path)?) {
+                let line = line?;
+                if at >= signed {
+                    entries.push(entry(&line));
+                }
+            }
+        }
+        Ok(entries)
     }
 
     /// The thread's work, until nobody can ask any more.
@@ -170,10 +219,14 @@ impl Sealer {
                 Ok(Asked { rotate: true, .. }) => self.rotate(writer),
                 _ => self.seal(writer),
             };
-            self.hand_out();
             match asked {
-                // Who asked may have gone.
-                Ok(asked) => drop(asked.answer.send(done.map_err(fault))),
+                Ok(asked) => {
+                    if self.copies.is_some() {
+                        self.progress.wait_for_copy(COPIED);
+                    }
+                    // Who asked may have gone.
+                    drop(asked.answer.send(done.map_err(fault)));
+                }
                 Err(_) => return,
             }
         }
@@ -199,7 +252,6 @@ impl Sealer {
             () if waits >= WAITING => self.seal(writer),
             () => Ok(()),
         };
-        self.hand_out();
         if let Err(error) = done {
             tracing::error!(%error, "no checkpoint of the audit log; tried again");
         }
@@ -244,37 +296,23 @@ impl Sealer {
         self.partial = partial;
         self.signed = Some(self.tree.size());
         self.sealed = Instant::now();
-        if self.sealing.copies.is_some() {
-            self.copies.push_back(note);
+        if let Some(copies) = &self.copies {
+            copies.give(self.tree.size(), note.clone());
         }
+        self.progress.sign(self.tree.size(), &note);
         Ok(())
     }
 
-    /// Puts checkpoints where else they belong. Nobody waits for it, and what could not
-    /// be put is put the next time.
-    fn hand_out(&mut self) {
-        let Some(file) = &self.sealing.copies else {
-            return;
-        };
-        while let Some(note) = self.copies.front() {
-            if let Err(error) = store::remember(file, note) {
-                let waiting = self.copies.len();
-                tracing::error!(
-                    %error, file = %file.display(), waiting,
-                    "a checkpoint could not be put elsewhere; tried again"
-                );
-                break;
-            }
-            self.copies.pop_front();
-        }
-        let more = self.copies.len().saturating_sub(COPIES);
-        self.copies.drain(..more);
-    }
-
-    /// Closes the file that is appended to and begins another. Nobody writes meanwhile,
-    /// so all that was written before is sealed first: little is left to be.
+    /// Closes the file that is appended to and begins another, and signs what it came to.
     fn rotate(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
         self.seal(writer)?;
+        self.turn(writer)?;
+        self.sign()
+    }
+
+    /// Nobody writes meanwhile, so all that was written before is on disk first: little is
+    /// left to be. It is signed when they write again.
+    fn turn(&mut self, writer: &Mutex<Writer>) -> io::Result<()> {
         let syncing = lock(writer).syncing();
         let _alone = syncing.lock().unwrap_or_else(PoisonError::into_inner);
         let mut writer = lock(writer);
@@ -283,7 +321,6 @@ impl Sealer {
         }
         writer.sync().map_err(io::Error::other)?;
         self.waiting.extend(writer.take_entries());
-        self.sign()?;
         let closed = self.places.closing(self.first);
         if let Some(parent) = closed.parent() {
             DirBuilder::new()
@@ -292,11 +329,11 @@ impl Sealer {
                 .create(parent)?;
         }
         fs::rename(&self.places.live, &closed)?;
-        let next = Opened::open(&self.places.live, None).inspect_err(|_| {
+        let next = Opened::open(&self.places.live, &[]).inspect_err(|_| {
             // As it was; whoever appends has the file open.
             let _ = fs::rename(&closed, &self.places.live);
         })?;
-        self.first = self.tree.size();
+        self.first = self.size();
         writer.turn_to(next);
         let begins = What::LogRotated { first: self.first };
         let begins = Lines::of(&[Event::now(None, begins)]).map_err(io::Error::other)?;
@@ -318,3 +355,6 @@ fn unlike(why: &str) -> io::Error {
          move log, tiles and checkpoint aside together to begin a new log)"
     ))
 }
+
+#[cfg(test)]
+mod tests;

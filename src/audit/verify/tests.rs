@@ -55,9 +55,11 @@ impl Trial {
 
     /// Waits until nobody writes to it.
     async fn idle(&self) {
-        let file = fs::File::open(self.places().live).unwrap();
-        while file.try_lock().is_err() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        for path in [self.places().live, self.places().directory.join("lock")] {
+            let file = fs::File::open(path).unwrap();
+            while file.try_lock().is_err() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
         }
     }
 
