@@ -11,6 +11,7 @@ mod duration;
 mod fault;
 mod listen;
 mod secret;
+mod sink;
 mod size;
 mod tokens;
 #[cfg(any(feature = "vault", test))]
@@ -31,6 +32,7 @@ pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
 pub use listen::{Failures, Listen, Plaintext, ServerTls};
 pub use secret::{Exec, Json, SecretRef};
+pub use sink::{Format, Retention, Sends, Sink, Sinks, Syslog, Webhook};
 pub use tokens::{Algorithm, Issuer, Tokens};
 #[cfg(any(feature = "vault", test))]
 pub use vault::{AppRole, Kubernetes, Vault, VaultAuth, VaultDatabase, VaultKv};
@@ -226,17 +228,11 @@ impl Config {
             .chain([&mut self.tokens.revoked]);
         let issuers = self.issuers.values_mut().map(|issuer| &mut issuer.jwks);
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
-            let upstream = &mut dataset.upstream;
-            let others = upstream.users.iter_mut().map(|user| &mut user.password);
-            let secrets = [&mut dataset.mask_key, &mut upstream.password];
-            secrets
-                .into_iter()
-                .chain(others)
-                .flatten()
-                .flat_map(SecretRef::paths_mut)
-                .chain(upstream.tls.as_mut().and_then(|tls| tls.ca.as_mut()))
+            let key = dataset.mask_key.iter_mut().flat_map(SecretRef::paths_mut);
+            key.chain(dataset.upstream.paths())
         });
         let audit = &mut self.audit;
+        let sinks = audit.sinks.values_mut().flat_map(Sink::paths);
         [&mut self.policies, &mut audit.file]
             .into_iter()
             .chain(&mut audit.key)
@@ -245,6 +241,7 @@ impl Config {
             .chain(tokens)
             .chain(issuers)
             .chain(datasets)
+            .chain(sinks)
     }
 }
 

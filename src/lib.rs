@@ -32,6 +32,7 @@ pub mod listener;
 pub mod policy;
 pub mod secret;
 pub mod session;
+pub mod sinks;
 mod socket;
 pub mod sql;
 pub mod stage;

@@ -94,7 +94,12 @@ pub fn of(entry: &Entry) -> Option<Value> {
         fields.insert("status_code".into(), entry.text("sqlstate").into());
     }
     if !entry.text("statement").is_empty() {
-        let query = json!({ "query_string": entry.text("statement"), "uid": entry.text("id") });
+        // What an intent becomes has another record, of that id.
+        let uid = match entry.text("query") {
+            "" => entry.text("id"),
+            query => query,
+        };
+        let query = json!({ "query_string": entry.text("statement"), "uid": uid });
         fields.insert("query_info".into(), query);
     }
     if let Some(policy) = entry.0.get("policy") {

@@ -5,6 +5,7 @@
 mod keygen;
 mod prove;
 mod query;
+mod sinks;
 mod verify;
 
 use std::error::Error;
@@ -27,6 +28,10 @@ pub(super) enum Audit {
     Prove(prove::Prove),
     /// Print the JSON schema of a record
     Schema,
+    /// Say how far each sink has come
+    Sinks(sinks::Sinks),
+    /// Print the tables that the sink `postgres` writes to, and reviewers read
+    SqlSchema,
     /// Make the key that signs a log's checkpoints
     Keygen(keygen::Keygen),
 }
@@ -42,6 +47,8 @@ impl Audit {
                 "{:#}",
                 record::schema().to_value()
             )?),
+            Self::Sinks(sinks) => sinks.run(),
+            Self::SqlSchema => Ok(write!(std::io::stdout(), "{}", crate::sinks::SCHEMA)?),
             Self::Keygen(keygen) => keygen.run(),
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::sink::{self, Retention, Sinks};
 use super::{duration, size};
 
 /// Where records go.
@@ -30,6 +31,10 @@ pub struct Audit {
     #[serde(deserialize_with = "size::deserialize")]
     #[schemars(with = "String")]
     pub segment_size: usize,
+    /// Where else records go.
+    pub sinks: Sinks,
+    /// How long files of records are kept; for ever, unless it is said.
+    pub retention: Option<Retention>,
 }
 
 impl Audit {
@@ -47,6 +52,28 @@ impl Audit {
         }
         if self.segment_size < 64 << 10 {
             return Err("`audit.segment_size` must be at least 64kB".into());
+        }
+        for (name, one) in &self.sinks {
+            if !sink::is_name(name) {
+                return Err(format!(
+                    "`audit.sinks` has `{name}`: a name has letters, digits, `-` and `_` alone"
+                ));
+            }
+            one.check()
+                .map_err(|what| format!("`audit.sinks.{name}` {what}"))?;
+        }
+        if let Some(Retention { age, size }) = self.retention {
+            if age.is_none() && size.is_none() {
+                return Err("`audit.retention` says neither `age` nor `size`".into());
+            }
+            let elsewhere = self.sinks.values().any(|sink| sink.takes_checkpoints());
+            if self.checkpoints.is_none() && !elsewhere {
+                return Err(
+                    "`audit.retention` needs a place elsewhere for checkpoints: \
+                     `audit.checkpoints`, or a sink that is a webhook or postgres"
+                        .into(),
+                );
+            }
         }
         Ok(())
     }
@@ -74,6 +101,8 @@ impl Default for Audit {
             checkpoint_every: Duration::from_secs(10),
             checkpoints: None,
             segment_size: 64 << 20,
+            sinks: Sinks::new(),
+            retention: None,
         }
     }
 }

@@ -102,13 +102,23 @@ impl Upstream {
     }
 
     fn is_this_machine(&self) -> bool {
-        self.socket_dir().is_some()
-            || self.host == "localhost"
-            || self
-                .host
-                .parse::<IpAddr>()
-                .is_ok_and(|address| address.to_canonical().is_loopback())
+        self.socket_dir().is_some() || is_this_machine(&self.host)
     }
+
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        let others = self.users.iter_mut().map(|user| &mut user.password);
+        let passwords = [&mut self.password].into_iter().chain(others).flatten();
+        let ca = self.tls.as_mut().and_then(|tls| tls.ca.as_mut());
+        passwords.flat_map(SecretRef::paths_mut).chain(ca)
+    }
+}
+
+/// Whether a name or an address is of this machine itself.
+pub(super) fn is_this_machine(host: &str) -> bool {
+    host == "localhost"
+        || host
+            .parse::<IpAddr>()
+            .is_ok_and(|address| address.to_canonical().is_loopback())
 }
 
 /// TLS towards an upstream.
@@ -123,19 +133,29 @@ pub struct UpstreamTls {
 
 impl Dataset {
     pub(super) fn check(&self) -> Result<(), String> {
-        let upstream = &self.upstream;
+        self.upstream.check("upstream")?;
+        if self.catalog_refresh.is_zero() {
+            return Err("`catalog_refresh` must be more than 0s".into());
+        }
+        Ok(())
+    }
+}
+
+impl Upstream {
+    /// `key` is what it is called in the file.
+    pub(super) fn check(&self, key: &str) -> Result<(), String> {
         for (name, value) in [
-            ("host", &upstream.host),
-            ("dbname", &upstream.dbname),
-            ("user", &upstream.user),
+            ("host", &self.host),
+            ("dbname", &self.dbname),
+            ("user", &self.user),
         ] {
             if value.is_empty() || value.contains('\0') {
-                return Err(format!("`upstream.{name}` is empty or holds a zero byte"));
+                return Err(format!("`{key}.{name}` is empty or holds a zero byte"));
             }
         }
-        let mut names = BTreeSet::from([upstream.user.as_str()]);
-        for (number, user) in upstream.users.iter().enumerate() {
-            let wrong = |what: &str| Err(format!("`upstream.users[{number}]` {what}"));
+        let mut names = BTreeSet::from([self.user.as_str()]);
+        for (number, user) in self.users.iter().enumerate() {
+            let wrong = |what: &str| Err(format!("`{key}.users[{number}]` {what}"));
             if user.user.is_empty() || user.user.contains('\0') {
                 return wrong("has a `user` that is empty or holds a zero byte");
             }
@@ -149,28 +169,24 @@ impl Dataset {
                 return wrong("lists no `roles`: it would be for nobody");
             }
         }
-        if upstream.port == 0 {
-            return Err("`upstream.port` must not be 0".into());
+        if self.port == 0 {
+            return Err(format!("`{key}.port` must not be 0"));
         }
-        if self.catalog_refresh.is_zero() {
-            return Err("`catalog_refresh` must be more than 0s".into());
-        }
-        match &upstream.tls {
-            None if !upstream.is_this_machine() => Err(format!(
-                "must say how `{}` is reached: `upstream.tls: {{ mode: verify-full, ca: ca.pem }}`, \
+        match &self.tls {
+            None if !self.is_this_machine() => Err(format!(
+                "must say how `{}` is reached: `{key}.tls: {{ mode: verify-full, ca: ca.pem }}`, \
                  or `{{ mode: disable }}` where the network itself is trusted",
-                upstream.host
+                self.host
             )),
             Some(tls) => {
                 let verifies = matches!(tls.mode, TlsMode::VerifyCa | TlsMode::VerifyFull);
                 if verifies && tls.ca.is_none() {
-                    Err(
-                        "`upstream.tls.ca` is missing: the certificates to verify by, such as \
+                    Err(format!(
+                        "`{key}.tls.ca` is missing: the certificates to verify by, such as \
                          /etc/ssl/certs/ca-certificates.crt"
-                            .into(),
-                    )
-                } else if tls.mode != TlsMode::Disable && upstream.socket_dir().is_some() {
-                    Err("`upstream.tls` is not for Unix sockets".into())
+                    ))
+                } else if tls.mode != TlsMode::Disable && self.socket_dir().is_some() {
+                    Err(format!("`{key}.tls` is not for Unix sockets"))
                 } else {
                     Ok(())
                 }

@@ -15,6 +15,13 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(
     parse(&text).ok_or_else(|| D::Error::custom(format!("`{text}` is not {EXPECTED}")))
 }
 
+/// The same, which may be left out.
+pub(super) fn optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Duration>, D::Error> {
+    deserialize(deserializer).map(Some)
+}
+
 /// Reads one; `None` of what is none.
 pub fn parse(text: &str) -> Option<Duration> {
     let mut total = Duration::ZERO;

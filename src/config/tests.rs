@@ -491,3 +491,60 @@ fn tokens_and_issuers_are_bounded() {
         "which groups are its to give",
     );
 }
+
+#[test]
+fn sinks_are_one_thing_each_and_in_clear_on_this_machine_only() {
+    let with = |audit: &str| parse(&format!("{MINIMAL}audit: {{ {audit} }}\n"));
+    let audit = with(
+        "retention: { age: 90d, size: 10GB }, sinks: { \
+         a: { stdout: {}, format: ocsf }, \
+         b: { webhook: { url: 'https://hook.example/x', secret: { file: s }, ca: ca.pem }, required: 5m }, \
+         c: { syslog: { host: 127.0.0.1, port: 514 } }, \
+         d: { postgres: { host: /run/postgresql, dbname: audit, user: sink, password: { file: p } } } }",
+    );
+    let audit = audit.unwrap().audit;
+    assert_eq!(audit.sinks["a"].format, Format::Ocsf);
+    let hook = &audit.sinks["b"];
+    assert_eq!(hook.required, Some(Duration::from_secs(300)));
+    let (hook, here) = (hook.webhook.as_ref().unwrap(), Path::new("/etc/pgveil"));
+    assert_eq!(hook.ca.as_deref(), Some(here.join("ca.pem").as_path()));
+    assert_eq!(hook.secret, SecretRef::File(here.join("s")));
+    let postgres = audit.sinks["d"].postgres.as_ref().unwrap();
+    assert_eq!(postgres.password, Some(SecretRef::File(here.join("p"))));
+    let retention = audit.retention.unwrap();
+    assert_eq!(retention.age, Some(Duration::from_secs(90 * 86_400)));
+    for (audit, why) in [
+        ("sinks: { a: {} }", "must be one of"),
+        (
+            "sinks: { a: { stdout: {}, syslog: { host: localhost } } }",
+            "must be one of",
+        ),
+        ("sinks: { '../a': { stdout: {} } }", "letters, digits"),
+        ("sinks: { a: { stdout: {}, required: 1s } }", "at least 5s"),
+        (
+            "sinks: { a: { syslog: { host: siem.example } } }",
+            "`syslog.ca` is missing",
+        ),
+        (
+            "sinks: { a: { webhook: { url: 'http://hook.example', secret: { env: S } } } }",
+            "in clear",
+        ),
+        (
+            "sinks: { a: { webhook: { url: 'https://hook.example', secret: word } } }",
+            "a secret is not written here",
+        ),
+        (
+            "sinks: { a: { postgres: { host: db.example, dbname: a, user: b } } }",
+            "`audit.sinks.a` must say how `db.example` is reached: `postgres.tls",
+        ),
+        (
+            "sinks: { a: { format: ocsf, postgres: { host: localhost, dbname: a, user: b } } }",
+            "`format` is not for `postgres`",
+        ),
+        ("retention: { age: 90d }", "a place elsewhere"),
+        ("checkpoints: x, retention: {}", "neither `age` nor `size`"),
+    ] {
+        let said = with(audit).unwrap_err().to_string();
+        assert!(said.contains(why), "{audit}: {said}");
+    }
+}

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::connect::Upstream;
 use super::frame::backend::{self, tag};
 use super::frame::body::Malformed;
-use super::frame::frontend::{Unencodable, put_own_query, put_terminate};
+use super::frame::frontend::{Unencodable, put_copy, put_own_query, put_terminate};
 use super::frame::{FrameError, HEADER, Scanner, Step, Tags};
 use super::refusal::report;
 use super::stream::Stream;
@@ -88,6 +88,38 @@ impl Inquiry {
                 tag::ROW_DESCRIPTION
                 | tag::COMMAND_COMPLETE
                 | tag::EMPTY_QUERY_RESPONSE
+                | tag::NOTICE_RESPONSE
+                | tag::PARAMETER_STATUS => {}
+                other => return Err(InquiryError::Unexpected(other)),
+            }
+        }
+    }
+
+    /// Has a `COPY … FROM STDIN` read these bytes: what they say is data, and no SQL.
+    ///
+    /// # Errors
+    /// As [`Inquiry::fetch`].
+    pub(crate) async fn load(
+        &mut self,
+        copy: &'static str,
+        data: &[u8],
+    ) -> Result<(), InquiryError> {
+        let mut out = Vec::with_capacity(data.len() + 1024);
+        put_own_query(&mut out, copy)?;
+        put_copy(&mut out, data);
+        self.stream.write_all(&out).await?;
+        self.stream.flush().await?;
+        let mut refused = None;
+        loop {
+            let (tag, message) = self.message().await?;
+            match tag {
+                tag::ERROR_RESPONSE => {
+                    let (state, message) = report(message.get(HEADER..).unwrap_or_default());
+                    refused = Some(InquiryError::Refused { state, message });
+                }
+                tag::READY_FOR_QUERY => return refused.map_or(Ok(()), Err),
+                tag::COPY_IN_RESPONSE
+                | tag::COMMAND_COMPLETE
                 | tag::NOTICE_RESPONSE
                 | tag::PARAMETER_STATUS => {}
                 other => return Err(InquiryError::Unexpected(other)),

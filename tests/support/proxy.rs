@@ -213,7 +213,7 @@ fn served(home: &Path, address: SocketAddr) -> Option<Child> {
         .args(["serve", "--config"])
         .arg(home.join("pgveil.yaml"))
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(fs::File::create(home.join("stdout")).unwrap())
         .stderr(fs::File::create(home.join("log")).unwrap())
         .spawn()
         .expect("pgveil runs");

@@ -29,6 +29,7 @@ use crate::secret::{Secret, SecretError, Source};
 use crate::session::{
     self, Caller, Cancels, Dataset, Governed, Planning, STACK, Settings, Shared, User,
 };
+use crate::sinks::{self, SinkError, Sinks};
 use crate::stage::Stage;
 use crate::upstream::connect::Target;
 
@@ -80,6 +81,9 @@ pub(crate) enum ServeError {
     /// The records' key.
     #[error(transparent)]
     AuditKey(#[from] key::KeyError),
+    /// Where else records go.
+    #[error(transparent)]
+    Sink(#[from] SinkError),
     /// The records' directory.
     #[error("the directory {0} for records cannot be made: {1}")]
     Directory(PathBuf, std::io::Error),
@@ -102,6 +106,7 @@ pub(crate) struct Running {
     listening: JoinHandle<()>,
     /// What goes on beside it.
     chores: Vec<JoinHandle<()>>,
+    sinks: Option<Sinks>,
 }
 
 /// Starts to serve.
@@ -134,6 +139,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         }
         datasets.insert(Arc::from(name.as_str()), opened);
     }
+    let sinks = Sinks::start(&config.audit, &log).await?;
     let rules = Arc::new(Rules::new(policy, tls, ground, looked, log.clone()));
     let front = Arc::new(Front {
         shared: Arc::new(Shared {
@@ -164,9 +170,12 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         stage,
         listening,
         chores,
+        sinks,
     })
 }
 
+/// How long sinks may take for what is left when the proxy ends.
+const LAST: Duration = Duration::from_secs(2);
 /// How long nothing may happen without a record that says so.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -207,6 +216,7 @@ pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
         }
         keys(name, dataset).await?;
     }
+    sinks::check(&config.audit).await?;
     println!(
         "{} dataset{}, policy {}: ok",
         config.datasets.len(),
@@ -245,6 +255,10 @@ impl Running {
         self.chores.iter().for_each(JoinHandle::abort);
         // What it could not say has been logged.
         let _ = self.front.shared.log.close().await;
+        if let Some(sinks) = self.sinks.take() {
+            let ended = tokio::task::spawn_blocking(|| sinks.end(LAST));
+            let _ = ended.await;
+        }
     }
 }
 

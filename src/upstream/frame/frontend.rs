@@ -15,7 +15,7 @@ pub use put::{
     put_parse, put_query, put_sync, put_terminate,
 };
 pub(crate) use put::{
-    put_cancel, put_own_query, put_password, put_sasl, put_sasl_initial, put_ssl_request,
+    put_cancel, put_copy, put_own_query, put_password, put_sasl, put_sasl_initial, put_ssl_request,
     put_startup,
 };
 

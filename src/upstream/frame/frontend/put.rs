@@ -47,6 +47,20 @@ pub(crate) fn put_own_query(out: &mut Vec<u8>, sql: &'static str) -> Result<(), 
     put(out, tag::QUERY, |body| string(body, sql))
 }
 
+/// CopyData and CopyDone: what the proxy's own `COPY … FROM STDIN` reads.
+pub(crate) fn put_copy(out: &mut Vec<u8>, data: &[u8]) {
+    // Far below what a length can hold.
+    for part in data.chunks(1 << 20) {
+        let Ok(len) = u32::try_from(part.len() + 4) else {
+            continue;
+        };
+        out.push(tag::COPY_DATA);
+        out.extend_from_slice(&len.to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(&[tag::COPY_DONE, 0, 0, 0, 4]);
+}
+
 /// Parse.
 ///
 /// # Errors

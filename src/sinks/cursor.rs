@@ -1,0 +1,64 @@
+//! How far a sink has come, on disk.
+//!
+//! Knows nothing about records. Invariant: what is read is what was kept last, whole.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::segments::Places;
+
+/// Where a reader of the log stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Cursor {
+    /// The number of the next record
+    pub position: u64,
+    /// The number of the first record of the file that it is in, or behind
+    pub segment: u64,
+    /// Where in that file, in bytes
+    pub offset: u64,
+}
+
+fn path(places: &Places, name: &str) -> PathBuf {
+    places.directory.join("sinks").join(format!("{name}.json"))
+}
+
+/// The one of that sink, if it has come anywhere.
+pub(super) fn read(places: &Places, name: &str) -> io::Result<Option<Cursor>> {
+    let path = path(places, name);
+    match fs::read(&path) {
+        Ok(text) => serde_json::from_slice(&text).map(Some).map_err(|error| {
+            let path = path.display();
+            io::Error::other(format!(
+                "{path}: {error} (hint: without the file, all that the log has is sent again)"
+            ))
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps it.
+pub(super) fn write(places: &Places, name: &str, cursor: &Cursor) -> io::Result<()> {
+    let path = path(places, name);
+    if let Some(parent) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(parent)?;
+    }
+    let new = path.with_extension("new");
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    serde_json::to_writer(&mut file, cursor)?;
+    file.flush()?;
+    // An older one that comes back after a failure sends some records twice; half a one
+    // would send all of them.
+    file.sync_data()?;
+    fs::rename(&new, &path)
+}

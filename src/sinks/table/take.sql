@@ -1,0 +1,41 @@
+INSERT INTO public.checkpoints (log, size, note)
+    SELECT log, size, note FROM pg_temp.checkpoint ON CONFLICT DO NOTHING;
+INSERT INTO public.columns_seen
+    (log, position, time, principal, dataset, relation, column_name, treatment, tag, rule, row_filter)
+    SELECT i.log, i.position, (i.record->>'time')::timestamptz, i.record->'principal'->>'name',
+           i.record->>'dataset', r->>'relation', c->>'column', c->>'treatment', c->>'tag',
+           c->>'rule', r->>'row_filter'
+    FROM pg_temp.incoming i
+    CROSS JOIN LATERAL jsonb_array_elements(i.record->'relations') r
+    CROSS JOIN LATERAL jsonb_array_elements(r->'columns') c
+    WHERE NOT EXISTS (
+        SELECT 1 FROM public.records o WHERE o.log = i.log AND o.position = i.position
+    );
+INSERT INTO public.records
+    (log, position, time, event, id, query, session, principal, kind, roles, on_behalf_of,
+     client, application, dataset, environment, decision, outcome, sqlstate, reason, message,
+     command, statement, fingerprint, row_count, byte_count, duration_us, policy_digest,
+     policy_epoch, line)
+    SELECT log, position, (record->>'time')::timestamptz, record->>'event',
+           (record->>'id')::uuid, (record->>'query')::uuid, (record->>'session')::uuid,
+           coalesce(record->'principal'->>'name', record->>'user'),
+           record->'principal'->>'kind',
+           ARRAY(SELECT jsonb_array_elements_text(record->'principal'->'roles')),
+           record->'principal'->'on_behalf_of'->>'name',
+           record->>'client', record->>'application', record->>'dataset',
+           record->>'environment',
+           CASE record->>'event'
+               WHEN 'outcome_unknown' THEN 'unknown'
+               WHEN 'not_run' THEN 'not_run'
+               WHEN 'authentication_failure' THEN 'deny'
+               WHEN 'tripwire' THEN 'deny'
+               ELSE record->>'decision'
+           END,
+           record->>'outcome', record->>'sqlstate', record->>'reason', record->>'message',
+           record->>'kind', record->>'statement', record->>'fingerprint',
+           least((record->>'rows')::numeric, 9223372036854775807)::bigint,
+           least((record->>'bytes')::numeric, 9223372036854775807)::bigint,
+           least((record->>'duration_us')::numeric, 9223372036854775807)::bigint,
+           record->'policy'->>'digest', (record->'policy'->>'epoch')::numeric, line
+    FROM pg_temp.incoming ON CONFLICT DO NOTHING;
+COMMIT

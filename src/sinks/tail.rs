@@ -1,0 +1,176 @@
+//! Reads a log from where a sink stands, up to what is signed.
+//!
+//! Knows nothing about what is done with it. Invariant: records come in order, each once,
+//! until it is told to go back; what is kept is where the next one begins.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
+
+use super::batch::Record;
+use super::cursor::{self, Cursor};
+use crate::audit::segments::Places;
+
+/// What is read at once: so many records, and no further one from so many bytes on.
+const RECORDS: usize = 500;
+const BYTES: usize = 1 << 20;
+/// Files may be closed while they are looked for.
+const TRIES: usize = 5;
+
+/// A reader.
+#[derive(Debug)]
+pub(super) struct Tail {
+    places: Places,
+    name: Box<str>,
+    /// Where it stands on disk, and where it has come
+    kept: Cursor,
+    at: Cursor,
+    file: Option<BufReader<File>>,
+}
+
+impl Tail {
+    /// One of that name: at the oldest record, if it has never been anywhere.
+    pub(super) fn open(places: &Places, name: &str) -> io::Result<Self> {
+        let oldest = || -> io::Result<Cursor> {
+            let first = places.all()?.first().map_or(0, |file| file.first);
+            Ok(Cursor {
+                position: first,
+                segment: first,
+                offset: 0,
+            })
+        };
+        let mut at = match cursor::read(places, name)? {
+            Some(at) => at,
+            None => oldest()?,
+        };
+        let oldest = oldest()?;
+        if at.position < oldest.position {
+            tracing::error!(
+                sink = name,
+                from = at.position,
+                to = oldest.position,
+                "a sink has not taken records that are there no more"
+            );
+            at = oldest;
+        }
+        Ok(Self {
+            places: places.clone(),
+            name: name.into(),
+            kept: at,
+            at,
+            file: None,
+        })
+    }
+
+    /// Where the next record begins.
+    pub(super) fn at(&self) -> &Cursor {
+        &self.at
+    }
+
+    /// What was read has arrived.
+    pub(super) fn keep(&mut self) -> io::Result<()> {
+        cursor::write(&self.places, &self.name, &self.at)?;
+        self.kept = self.at;
+        Ok(())
+    }
+
+    /// What was read has not arrived.
+    pub(super) fn back(&mut self) {
+        self.at = self.kept;
+        self.file = None;
+    }
+
+    /// Passes over all records up to that one. The file that it is in is looked for later.
+    pub(super) fn skip(&mut self, upto: u64) -> Vec<Record> {
+        self.at = Cursor {
+            position: upto,
+            segment: upto,
+            offset: 0,
+        };
+        self.file = None;
+        Vec::new()
+    }
+
+    /// Some records before that one, one at least.
+    pub(super) fn read(&mut self, upto: u64) -> io::Result<Vec<Record>> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        while self.at.position < upto && records.len() < RECORDS && bytes < BYTES {
+            let line = self.line()?;
+            bytes += line.len();
+            records.push(Record {
+                position: self.at.position,
+                line,
+            });
+            self.at.position += 1;
+        }
+        Ok(records)
+    }
+
+    /// The next line, which is there: it is signed.
+    fn line(&mut self) -> io::Result<String> {
+        for _ in 0..TRIES {
+            let file = match &mut self.file {
+                Some(file) => file,
+                None => {
+                    let file = self.find()?;
+                    self.file.insert(file)
+                }
+            };
+            let mut line = Vec::new();
+            file.read_until(b'\n', &mut line)?;
+            if line.pop() == Some(b'\n') {
+                self.at.offset += line.len() as u64 + 1;
+                return String::from_utf8(line).map_err(io::Error::other);
+            }
+            // The end of a file, which is closed since the record is not in it.
+            self.file = None;
+            self.at.segment = self.at.position;
+            self.at.offset = 0;
+        }
+        Err(self.missing())
+    }
+
+    fn missing(&self) -> io::Error {
+        let Cursor { position, .. } = self.at;
+        io::Error::other(format!(
+            "record {position} is signed, and not in the log (hint: `pgveil audit verify`)"
+        ))
+    }
+
+    /// The file of the next record, at that.
+    fn find(&mut self) -> io::Result<BufReader<File>> {
+        for _ in 0..TRIES {
+            let all = self.places.all()?;
+            let after = all.partition_point(|file| file.first <= self.at.position);
+            let Some(segment) = after.checked_sub(1).and_then(|at| all.get(at)) else {
+                return Err(self.missing());
+            };
+            let file = match File::open(&segment.path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            // Another may have begun under that name meanwhile.
+            let own = file.metadata()?.ino();
+            let again = self.places.all()?;
+            let is_it = |it: &&crate::audit::segments::Segment| it.first == segment.first;
+            let still = again.iter().find(is_it).map(|it| it.path.metadata());
+            if !still.is_some_and(|it| it.is_ok_and(|it| it.ino() == own)) {
+                continue;
+            }
+            let mut file = BufReader::with_capacity(1 << 17, file);
+            if self.at.segment == segment.first && self.at.offset > 0 {
+                file.seek(SeekFrom::Start(self.at.offset))?;
+            } else {
+                self.at.segment = segment.first;
+                self.at.offset = 0;
+                for _ in segment.first..self.at.position {
+                    let mut line = Vec::new();
+                    self.at.offset += file.read_until(b'\n', &mut line)? as u64;
+                }
+            }
+            return Ok(file);
+        }
+        Err(self.missing())
+    }
+}

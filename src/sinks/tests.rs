@@ -1,0 +1,171 @@
+//! What a sink is sent, whatever becomes of it.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::batch::Record;
+use super::*;
+use crate::audit::record::{PolicyStamp, What};
+use crate::audit::tree::note::Signer;
+use crate::audit::{Durability, Event, Sealing};
+
+/// A log whose checkpoints are made when they are asked for.
+fn log(places: &Places) -> Log {
+    let (signer, _) = Signer::generate(None).unwrap();
+    let never = Duration::from_secs(3600);
+    let sealing = Sealing {
+        signer,
+        first: true,
+        every: never,
+        heartbeat: never,
+        segment: 1 << 30,
+        copies: None,
+    };
+    Log::sealed(&places.live, Durability::Flush, sealing).unwrap()
+}
+
+async fn write(log: &Log, count: u64) {
+    for epoch in 0..count {
+        let policy = PolicyStamp {
+            epoch,
+            digest: "".into(),
+        };
+        let what = What::PolicyLoad {
+            policy,
+            error: None,
+        };
+        log.append(&Event::now(None, what)).await.unwrap();
+    }
+}
+
+fn positions(records: &[Record]) -> Vec<u64> {
+    records.iter().map(|record| record.position).collect()
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_where_it_stood_over_any_files() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let log = log(&places);
+    let mut tail = Tail::open(&places, "one").unwrap();
+    // Each file begins with a record of its own.
+    for count in [3, 0, 600, 1] {
+        write(&log, count).await;
+        log.rotate().await.unwrap();
+    }
+    log.seal().await.unwrap();
+    let signed = log.progress().unwrap().now().signed;
+    assert_eq!(signed, 1 + 604 + 4);
+    assert_eq!(positions(&tail.read(2).unwrap()), [0, 1]);
+    tail.keep().unwrap();
+    // What has not arrived is read again, and by the next proxy.
+    assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
+    tail.back();
+    assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
+    let mut tail = Tail::open(&places, "one").unwrap();
+    let mut all = Vec::new();
+    while tail.at().position < signed {
+        let records = tail.read(signed).unwrap();
+        all.extend(records);
+        // Files may be closed at any time.
+        log.rotate().await.unwrap();
+    }
+    let numbers: Vec<u64> = (2..signed).collect();
+    assert_eq!(positions(&all), numbers);
+    let mut lines = Vec::new();
+    for file in places.all().unwrap() {
+        let text = fs::read_to_string(file.path).unwrap();
+        lines.extend(text.lines().map(str::to_owned));
+    }
+    for record in &all {
+        assert_eq!(record.line, lines[record.position as usize]);
+    }
+    // One that is new gets all; what is said to be signed and is not there is no end.
+    assert_eq!(Tail::open(&places, "two").unwrap().at().position, 0);
+    let beyond = tail.read(signed + 1000).unwrap_err().to_string();
+    assert!(beyond.contains("is signed, and not in the log"), "{beyond}");
+}
+
+/// Another side that fails as long as it is told to.
+struct Other(Arc<Mutex<(bool, Vec<u64>)>>);
+
+impl Deliver for Other {
+    fn deliver(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
+        let mut own = self.0.lock().unwrap();
+        if own.0 {
+            return Err("down".into());
+        }
+        own.1.extend(positions(&batch.records));
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn who_is_down_gets_all_of_it_later_and_who_is_required_holds_statements() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let log = log(&places);
+    let progress = log.progress().unwrap().clone();
+    let other = Arc::new(Mutex::new((true, Vec::new())));
+    let lag = Arc::new(Lag::new("other", 0));
+    let one = One {
+        deliver: Box::new(Other(other.clone())),
+        format: config::Format::Native,
+        tail: Tail::open(&places, "other").unwrap(),
+        lag: lag.clone(),
+        progress: progress.clone(),
+        failing: None,
+    };
+    let thread = std::thread::spawn(|| one.run());
+    let (lags, required) = (
+        vec![lag.clone()],
+        vec![(lag.clone(), Duration::from_millis(300))],
+    );
+    let (own, watched) = (log.clone(), progress.clone());
+    let watching = std::thread::spawn(move || watch(&lags, &required, &watched, &own));
+    write(&log, 1000).await;
+    // Nothing is sent that nobody has signed.
+    log.ready().await.unwrap();
+    log.seal().await.unwrap();
+    let refused = async |refused: bool| {
+        for _ in 0..1000 {
+            if log.ready().await.is_err() == refused {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("not within ten seconds");
+    };
+    refused(true).await;
+    let said = log.ready().await.unwrap_err().to_string();
+    assert!(said.contains("sink other is required"), "{said}");
+    assert_eq!(lag.taken(), 0);
+    other.lock().unwrap().0 = false;
+    refused(false).await;
+    write(&log, 7).await;
+    log.seal().await.unwrap();
+    progress.end();
+    tokio::task::spawn_blocking(|| thread.join().unwrap())
+        .await
+        .unwrap();
+    watching.join().unwrap();
+    let all: Vec<u64> = (0..1008).collect();
+    assert_eq!(other.lock().unwrap().1, all);
+    let behind = behind(&places, "other").unwrap();
+    assert_eq!(
+        (behind.taken, behind.waiting, behind.oldest),
+        (1008, 0, None)
+    );
+    let new = super::behind(&places, "new").unwrap();
+    assert_eq!((new.taken, new.waiting), (0, 1008));
+    assert!(new.oldest.is_some());
+}
+
+#[test]
+fn each_try_comes_later_and_not_at_the_same_time() {
+    let second = Duration::from_secs(1);
+    let tries: Vec<Duration> = (0..100).map(|_| jittered(second)).collect();
+    assert!(tries.iter().all(|it| (second / 2..=second).contains(it)));
+    assert!(tries.iter().any(|it| *it != tries[0]));
+}
