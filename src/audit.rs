@@ -14,6 +14,7 @@ pub mod progress;
 pub mod proof;
 pub mod read;
 pub mod record;
+pub mod retention;
 mod seal;
 pub mod segments;
 pub mod tree;

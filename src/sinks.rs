@@ -123,9 +123,10 @@ impl Sinks {
         Ok(Some(sinks))
     }
 
-    /// Up to which record all of them have taken.
-    pub fn taken(&self) -> u64 {
-        self.lags.iter().map(|lag| lag.taken()).min().unwrap_or(0)
+    /// Tells up to which record all of them have taken.
+    pub fn taken(&self) -> impl Fn() -> u64 + Send + use<> {
+        let lags = self.lags.clone();
+        move || lags.iter().map(|lag| lag.taken()).min().unwrap_or(0)
     }
 
     /// Has each send what there still is, once, and waits for that, but not for long: the

@@ -371,6 +371,15 @@ pub enum What {
         /// The number of this record, from 0
         first: u64,
     },
+    /// Files of records are removed, as retention has it; tiles and checkpoints stay.
+    LogPruned {
+        /// The number of the first record that they hold
+        from: u64,
+        /// The number of the first one that stays
+        first: u64,
+        /// How many files
+        files: u64,
+    },
     /// Nothing else has happened for a while.
     Heartbeat,
     /// The log could be written again; what could not be kept meanwhile is lost.

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::retention;
 use super::segments::{Places, Segment, lines};
 use super::tree::note::{Checkpoint, NoteError, Verifier};
 use super::tree::store::Store;
@@ -27,6 +28,8 @@ pub struct Whole {
     pub size: u64,
     /// Its root
     pub root: Hash,
+    /// Of those, the first so many are removed, as a signed record says
+    pub pruned: u64,
     /// Records behind the latest checkpoint: nobody has signed them yet
     pub unsigned: u64,
     /// Files that the records are in
@@ -204,6 +207,7 @@ fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole,
     Ok(Whole {
         size: log.latest.size,
         root: log.latest.root,
+        pruned: log.pruned,
         unsigned: log.end().saturating_sub(log.latest.size),
         files: log.files.len(),
         checkpoints: own.len() + elsewhere.len(),
@@ -214,6 +218,8 @@ fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole,
 struct Log {
     store: Store,
     latest: Checkpoint,
+    /// How many records are removed, which the tiles have the entries of
+    pruned: u64,
     /// Its files, in order, and which record each begins with
     files: Vec<(u64, PathBuf)>,
     /// The entries of its records
@@ -235,15 +241,32 @@ impl Log {
             |error| VerifyError::Read(path, error)
         };
         let (mut files, mut entries) = (Vec::new(), Vec::new());
-        for Segment { path, .. } in places.all().map_err(read(&places.live))? {
+        let all = places.all().map_err(read(&places.live))?;
+        let oldest = all.first().map_or(0, |segment| segment.first);
+        let mut said = 0;
+        for Segment { path, .. } in all {
             files.push((entries.len() as u64, path.clone()));
             for line in lines(&path).map_err(read(&path))? {
-                entries.push(entry(&line.map_err(read(&path))?));
+                let line = line.map_err(read(&path))?;
+                // Where all of it has the roots that were signed, this one is signed, too.
+                if oldest + (entries.len() as u64) < latest.size {
+                    said = retention::said(&line).unwrap_or(0).max(said);
+                }
+                entries.push(entry(&line));
             }
         }
+        // In the place of what is removed, what the tree has of it: it has to have the same
+        // roots, and nothing is missing that no record tells of.
+        let before = store.entries(0, said.min(oldest), latest.size);
+        let mut before = before.unwrap_or_default();
+        let pruned = before.len() as u64;
+        before.append(&mut entries);
+        let entries = before;
+        files.iter_mut().for_each(|(first, _)| *first += pruned);
         Ok(Self {
             store,
             latest,
+            pruned,
             files,
             entries,
         })

@@ -49,13 +49,17 @@ impl Verify {
         let whole = verify(&places, &verifier, &known)?;
         writeln!(
             std::io::stdout(),
-            "{}: ok, {} records signed by {} in {} file{}, {} more not yet; {} checkpoints; \
+            "{}: ok, {} records signed by {} in {} file{}{}, {} more not yet; {} checkpoints; \
              root {}",
             places.live.display(),
             whole.size,
             verifier.name(),
             whole.files,
             if whole.files == 1 { "" } else { "s" },
+            match whole.pruned {
+                0 => String::new(),
+                pruned => format!(" (the first {pruned} removed by retention)"),
+            },
             whole.unsigned,
             whole.checkpoints,
             STANDARD.encode(whole.root),

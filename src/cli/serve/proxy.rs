@@ -16,7 +16,8 @@ use tokio::task::JoinHandle;
 
 use super::failures::Failures;
 use super::reload::{Ground, Rules};
-use crate::audit::{Log, LogError, Sealing, key};
+use crate::audit::segments::Places;
+use crate::audit::{Log, LogError, Sealing, key, retention};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::identity::token::TokensError;
@@ -164,6 +165,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
     let listening = tokio::spawn(listening);
     chores.push(tokio::spawn(rules.watch()));
+    if let Some(rule) = config.audit.retention {
+        let taken = sinks.as_ref().map(Sinks::taken);
+        chores.push(tokio::spawn(prune(config.audit.clone(), rule, log, taken)));
+    }
     Ok(Running {
         addresses,
         front,
@@ -176,6 +181,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
 
 /// How long sinks may take for what is left when the proxy ends.
 const LAST: Duration = Duration::from_secs(2);
+/// How often it is looked for files of records that are not to be kept.
+const PRUNE: Duration = Duration::from_secs(30);
 /// How long nothing may happen without a record that says so.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -387,6 +394,35 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
         };
         tokio::time::sleep(pause).await;
         dataset.refresh(Instant::now(), &log).await;
+    }
+}
+
+/// Removes files of records that are not to be kept.
+async fn prune(
+    config: config::Audit,
+    rule: config::Retention,
+    log: Log,
+    taken: Option<impl Fn() -> u64>,
+) {
+    let places = Places::of(&config.file);
+    let Some(progress) = log.progress() else {
+        return;
+    };
+    loop {
+        let spare = retention::Spare {
+            taken: taken.as_ref().map_or(u64::MAX, |taken| taken()),
+            // Else a sink takes checkpoints, with the records that they tell of.
+            copied: match config.checkpoints {
+                Some(_) => progress.now().copied,
+                None => u64::MAX,
+            },
+        };
+        match retention::prune(&places, &log, &rule, spare).await {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(files, "files of records removed, as retention has it"),
+            Err(error) => tracing::error!(%error, "files of records cannot be removed"),
+        }
+        tokio::time::sleep(PRUNE).await;
     }
 }
 
