@@ -13,6 +13,7 @@ mod open;
 pub mod progress;
 pub mod proof;
 pub mod read;
+pub mod readers;
 pub mod record;
 pub mod retention;
 mod seal;

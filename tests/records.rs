@@ -18,7 +18,7 @@ use std::process::{Command, Output, Stdio};
 use serde_json::Value;
 use support::client::{By, Client, refusal};
 use support::postgres::Postgres;
-use support::proxy::Proxy;
+use support::proxy::{Proxy, Setup};
 
 const REWRITE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/rewrite");
 
@@ -487,7 +487,13 @@ fn named<'a>(root: &'a Value, schema: &'a Value, value: &Value, names: &mut Vec<
 
 #[test]
 fn every_record_is_one_of_the_published_schema() {
-    let (_postgres, mut proxy) = start();
+    let (postgres, _) = start();
+    let setup = Setup {
+        audit: "{ file: records.jsonl, checkpoint_every: 100ms }".into(),
+        ..Setup::default()
+    };
+    let policy = Path::new(REWRITE).join("policy");
+    let mut proxy = Proxy::with(&postgres, "proxy", &policy, &setup);
     let schema: Value = serde_json::from_str(&asked(&proxy, "schema")).unwrap();
     for caller in ["analyst", "trainer", "auditor"] {
         let mut client = proxy.client(caller);
@@ -499,6 +505,15 @@ fn every_record_is_one_of_the_published_schema() {
         client.run("SELECT email FROM customers", By::Extended);
     }
     fail_to_log_in(&proxy);
+    asked(&proxy, "query --column ssn --statement 'zanzibar'");
+    asked(&proxy, "verify");
+    let connected = &proxy.events("connect")[0]["id"];
+    let proves = || {
+        let mut prove = audit(&proxy, &format!("prove {}", connected.as_str().unwrap()));
+        prove.output().unwrap().status.success()
+    };
+    // Once it is signed.
+    assert!((0..200).any(|_| proves()));
     proxy.signal("TERM");
     assert!(proxy.ended().success());
     let all = records(&proxy);
@@ -524,6 +539,9 @@ fn every_record_is_one_of_the_published_schema() {
         "denial",
         "authentication_failure",
         "disconnect",
+        "log_read",
+        "log_verified",
+        "log_exported",
         "log_closed",
     ] {
         assert!(events.contains(&event), "{event}");

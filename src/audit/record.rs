@@ -380,6 +380,12 @@ pub enum What {
         /// How many files
         files: u64,
     },
+    /// Somebody verified the log.
+    LogVerified(Reading),
+    /// Somebody exported a record, with its proof.
+    LogExported(Reading),
+    /// Somebody searched the log.
+    LogRead(Reading),
     /// Nothing else has happened for a while.
     Heartbeat,
     /// The log could be written again; what could not be kept meanwhile is lost.
@@ -387,6 +393,17 @@ pub enum What {
         /// Records that were lost
         lost: u64,
     },
+}
+
+/// What a reader of the log did.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Reading {
+    /// Whose process it was, as the system says
+    pub by: String,
+    /// When, as the reader says
+    pub at: String,
+    /// What came of it, which record, or what was asked for
+    pub what: String,
 }
 
 /// The policy that decided.

@@ -12,9 +12,9 @@ use std::error::Error;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::audit::record;
 use crate::audit::segments::Places;
 use crate::audit::tree::note::Verifier;
+use crate::audit::{readers, record};
 use crate::config::Config;
 
 /// What to do with an audit log.
@@ -75,6 +75,14 @@ impl Which {
                 (Places::of(&audit.file), audit.key().with_extension("pub"))
             }
         })
+    }
+}
+
+/// Has it on record that the log was read, where a proxy takes that in.
+fn note(places: &Places, did: readers::Did, what: &str) {
+    if let Err(error) = readers::tell(places, did, what) {
+        let place = places.directory.display();
+        eprintln!("{place}: {error}: that the log was read is not on record");
     }
 }
 

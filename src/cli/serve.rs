@@ -8,6 +8,7 @@
 
 mod failures;
 mod files;
+mod keeping;
 mod proxy;
 mod reload;
 

@@ -44,7 +44,7 @@ pub struct Filter {
 }
 
 /// What is no decision about anybody's data.
-const ASIDE: [&str; 9] = [
+const ASIDE: [&str; 13] = [
     "connect",
     "disconnect",
     "policy_load",
@@ -52,6 +52,10 @@ const ASIDE: [&str; 9] = [
     "log_opened",
     "log_closed",
     "log_rotated",
+    "log_pruned",
+    "log_verified",
+    "log_exported",
+    "log_read",
     "heartbeat",
     "not_run",
 ];

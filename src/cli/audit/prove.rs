@@ -3,8 +3,9 @@
 use std::error::Error;
 use std::io::Write as _;
 
-use super::{Which, verifier};
+use super::{Which, note, verifier};
 use crate::audit::proof;
+use crate::audit::readers::Did;
 
 /// Export a record with the proof that it is in the log.
 #[derive(Debug, clap::Args)]
@@ -23,6 +24,7 @@ impl Prove {
         let (places, beside) = self.which.places()?;
         let verifier = verifier(self.key.as_deref(), &beside)?;
         let proof = proof::prove(&places, &verifier, &self.id)?;
+        note(&places, Did::Exported, &self.id);
         Ok(write!(std::io::stdout(), "{proof}")?)
     }
 }

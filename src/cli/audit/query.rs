@@ -6,9 +6,10 @@ use std::error::Error;
 use std::io;
 use std::time::Duration;
 
-use super::Which;
+use super::{Which, note};
 use crate::audit::read::filter::Filter;
 use crate::audit::read::{self, Entry, Follow, Joined};
+use crate::audit::readers::Did;
 use crate::config;
 use show::{Format, Show};
 
@@ -80,6 +81,7 @@ impl Query {
     pub(in crate::cli) fn run(self) -> Result<(), Box<dyn Error>> {
         let (places, _) = self.which.places()?;
         let (format, follow) = (self.format, self.follow);
+        note(&places, Did::Read, &self.asked());
         let filter = self.filter();
         let mut show = Show::new(format, io::BufWriter::new(io::stdout().lock()));
         let searched = match follow {
@@ -90,6 +92,36 @@ impl Query {
             // Whoever reads has read enough.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
             done => Ok(done?),
+        }
+    }
+
+    /// What is asked for, but for a statement's text, which could hold anything.
+    fn asked(&self) -> String {
+        let statement = self.statement.as_ref().map(|_| "…".to_owned());
+        let all = [
+            ("principal", &self.principal),
+            ("kind", &self.kind),
+            ("on-behalf-of", &self.on_behalf_of),
+            ("dataset", &self.dataset),
+            ("relation", &self.relation),
+            ("column", &self.column),
+            ("tag", &self.tag),
+            ("treatment", &self.treatment),
+            ("decision", &self.decision),
+            ("event", &self.event),
+            ("statement", &statement),
+            ("since", &self.since),
+            ("until", &self.until),
+            ("session", &self.session),
+            ("rule", &self.rule),
+        ];
+        let asked = all
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("{name} {}", value.as_ref()?)));
+        let asked: Vec<String> = asked.collect();
+        match asked.is_empty() {
+            true => "everything".into(),
+            false => asked.join(", "),
         }
     }
 

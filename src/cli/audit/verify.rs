@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Which, verifier};
+use super::{Which, note, verifier};
 use crate::audit::proof;
+use crate::audit::readers::Did;
 use crate::audit::tree::store::kept;
 use crate::audit::verify::verify;
 
@@ -46,7 +47,13 @@ impl Verify {
             let kept = kept(&read(file)?);
             known.extend(kept.map_err(|error| format!("{}: {error}", file.display()))?);
         }
-        let whole = verify(&places, &verifier, &known)?;
+        let verified = verify(&places, &verifier, &known);
+        let came = match &verified {
+            Ok(whole) => format!("ok, {} records", whole.size),
+            Err(error) => error.to_string(),
+        };
+        note(&places, Did::Verified, &came);
+        let whole = verified?;
         writeln!(
             std::io::stdout(),
             "{}: ok, {} records signed by {} in {} file{}{}, {} more not yet; {} checkpoints; \

@@ -15,9 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::failures::Failures;
+use super::keeping;
 use super::reload::{Ground, Rules};
-use crate::audit::segments::Places;
-use crate::audit::{Log, LogError, Sealing, key, retention};
+use crate::audit::{Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
 use crate::identity::token::TokensError;
@@ -107,6 +107,7 @@ pub(crate) struct Running {
     listening: JoinHandle<()>,
     /// What goes on beside it.
     chores: Vec<JoinHandle<()>>,
+    audit: config::Audit,
     sinks: Option<Sinks>,
 }
 
@@ -167,9 +168,16 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     chores.push(tokio::spawn(rules.watch()));
     if let Some(rule) = config.audit.retention {
         let taken = sinks.as_ref().map(Sinks::taken);
-        chores.push(tokio::spawn(prune(config.audit.clone(), rule, log, taken)));
+        chores.push(tokio::spawn(keeping::prune(
+            config.audit.clone(),
+            rule,
+            log.clone(),
+            taken,
+        )));
     }
+    chores.push(tokio::spawn(keeping::take_in(config.audit.clone(), log)));
     Ok(Running {
+        audit: config.audit,
         addresses,
         front,
         stage,
@@ -181,8 +189,6 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
 
 /// How long sinks may take for what is left when the proxy ends.
 const LAST: Duration = Duration::from_secs(2);
-/// How often it is looked for files of records that are not to be kept.
-const PRUNE: Duration = Duration::from_secs(30);
 /// How long nothing may happen without a record that says so.
 const HEARTBEAT: Duration = Duration::from_secs(60);
 
@@ -260,6 +266,9 @@ impl Running {
             }
         }
         self.chores.iter().for_each(JoinHandle::abort);
+        if let Err(error) = keeping::last(&self.audit, &self.front.shared.log).await {
+            tracing::error!(%error, "what readers of the audit log did is not on record yet");
+        }
         // What it could not say has been logged.
         let _ = self.front.shared.log.close().await;
         if let Some(sinks) = self.sinks.take() {
@@ -394,35 +403,6 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
         };
         tokio::time::sleep(pause).await;
         dataset.refresh(Instant::now(), &log).await;
-    }
-}
-
-/// Removes files of records that are not to be kept.
-async fn prune(
-    config: config::Audit,
-    rule: config::Retention,
-    log: Log,
-    taken: Option<impl Fn() -> u64>,
-) {
-    let places = Places::of(&config.file);
-    let Some(progress) = log.progress() else {
-        return;
-    };
-    loop {
-        let spare = retention::Spare {
-            taken: taken.as_ref().map_or(u64::MAX, |taken| taken()),
-            // Else a sink takes checkpoints, with the records that they tell of.
-            copied: match config.checkpoints {
-                Some(_) => progress.now().copied,
-                None => u64::MAX,
-            },
-        };
-        match retention::prune(&places, &log, &rule, spare).await {
-            Ok(0) => {}
-            Ok(files) => tracing::info!(files, "files of records removed, as retention has it"),
-            Err(error) => tracing::error!(%error, "files of records cannot be removed"),
-        }
-        tokio::time::sleep(PRUNE).await;
     }
 }
 
