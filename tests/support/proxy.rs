@@ -36,6 +36,8 @@ pub struct Setup {
     pub more: String,
     /// Further files beside it
     pub files: Vec<(&'static str, String)>,
+    /// Further variables of its environment
+    pub environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Default for Setup {
@@ -50,6 +52,7 @@ impl Default for Setup {
             audit: "{ file: records.jsonl }".into(),
             more: String::new(),
             files: Vec::new(),
+            environment: Vec::new(),
         }
     }
 }
@@ -63,6 +66,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     child: Child,
     directory: tempfile::TempDir,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Proxy {
@@ -98,11 +102,12 @@ impl Proxy {
             let config = home.join("pgveil.yaml");
             fs::write(&config, configuration(address, postgres, role, setup)).unwrap();
             let near = SocketAddr::from(([127, 0, 0, 1], address.port()));
-            if let Some(child) = served(home, near) {
+            if let Some(child) = served(home, near, &setup.environment) {
                 return Self {
                     address: near,
                     child,
                     directory,
+                    environment: setup.environment.clone(),
                 };
             }
         }
@@ -114,7 +119,7 @@ impl Proxy {
     pub fn again(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
-        self.child = served(self.directory.path(), self.address)
+        self.child = served(self.directory.path(), self.address, &self.environment)
             .unwrap_or_else(|| panic!("it does not start again: {}", self.log()));
     }
 
@@ -208,10 +213,15 @@ impl Drop for Proxy {
 }
 
 /// One that serves there by the configuration in its home, if it does.
-fn served(home: &Path, address: SocketAddr) -> Option<Child> {
+fn served(
+    home: &Path,
+    address: SocketAddr,
+    environment: &[(&'static str, PathBuf)],
+) -> Option<Child> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
         .args(["serve", "--config"])
         .arg(home.join("pgveil.yaml"))
+        .envs(environment.iter().cloned())
         .stdin(Stdio::null())
         .stdout(fs::File::create(home.join("stdout")).unwrap())
         .stderr(fs::File::create(home.join("log")).unwrap())

@@ -9,7 +9,10 @@
     reason = "a test may fail by panicking"
 )]
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod faults;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
@@ -107,6 +110,31 @@ fn what_upstream_executed_is_on_record_however_the_proxy_ends() {
     assert!(ran.len() > 60, "{}", ran.len());
     let missing: Vec<_> = ran.difference(&begun).collect();
     assert!(missing.is_empty(), "{missing:?}");
+    // Of the extended protocol, whose texts are sent once for many executions, as many of each
+    // session as upstream says.
+    let mut announced: HashMap<&str, usize> = HashMap::new();
+    for record in records.iter().filter(|it| it["event"] == "intent") {
+        *announced
+            .entry(record["session"].as_str().unwrap())
+            .or_default() += 1;
+    }
+    let mut executions: HashMap<String, usize> = HashMap::new();
+    let log = fs::read_to_string(server.directory.join("log")).unwrap();
+    for line in log
+        .lines()
+        .filter(|it| it.contains("LOG:  execute ") || it.contains("LOG:  statement: SELECT id"))
+    {
+        if let Some((_, rest)) = line.split_once("pgveil_session='") {
+            let session = rest.split('\'').next().unwrap().to_owned();
+            *executions.entry(session).or_default() += 1;
+        }
+    }
+    let extended = log.matches("LOG:  execute ").count();
+    assert!(extended > 60, "{extended}");
+    for (session, count) in &executions {
+        let begun = announced.get(session.as_str()).copied().unwrap_or(0);
+        assert!(*count <= begun, "{session}: {count} of {begun}");
+    }
     // Each says how it ended, or that nobody knows.
     for intent in &intents {
         assert!(ends.contains_key(intent), "{intent}");
