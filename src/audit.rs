@@ -15,6 +15,7 @@ pub mod proof;
 pub mod read;
 pub mod readers;
 pub mod record;
+pub mod report;
 pub mod retention;
 mod seal;
 pub mod segments;

@@ -375,6 +375,92 @@ fn what_is_recorded_is_found() {
 }
 
 #[test]
+fn reports_are_summed_up_and_packed_with_what_proves_them() {
+    let (_postgres, mut proxy) = start();
+    let mut trainer = proxy.client("trainer");
+    for _ in 0..3 {
+        trainer.run("SELECT email FROM customers", By::Simple);
+    }
+    let mut analyst = proxy.client("analyst");
+    let script = "<script>alert(1)</script>";
+    analyst.run(
+        &format!("SELECT ssn AS \"{script}\" FROM customers"),
+        By::Simple,
+    );
+    analyst.run(
+        &format!("SELECT email AS \"{script}\" FROM customers"),
+        By::Simple,
+    );
+    drop((trainer, analyst));
+    proxy.events_soon("disconnect", 2);
+    let row = |about: &str, of: &str| {
+        let text = asked(&proxy, &format!("report {about}"));
+        let line = text.lines().find(|line| line.contains(of));
+        let line = line.unwrap_or_else(|| panic!("{about}: {text}"));
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        // But for when.
+        fields[..fields.len() - 2].join(" ")
+    };
+    assert_eq!(
+        row("column customers.ssn", "analyst"),
+        "human:analyst public.customers.ssn block deny 1 0"
+    );
+    let email = row("identity trainer", "customers.email");
+    assert!(
+        email.starts_with("agent:trainer public.customers.email mask:hash allow 3 "),
+        "{email}"
+    );
+    assert_eq!(
+        row("denials", "analyst"),
+        "human:analyst denial 42501 public.customers.ssn 1 0"
+    );
+    assert!(row("kinds", "agent").starts_with("agent shop allow 3 "));
+    let never = asked(
+        &proxy,
+        "report outside-hours 00:00-00:01 --days mon --format csv",
+    );
+    assert_eq!(
+        never.lines().next(),
+        Some("who,dataset,day,statements,rows,first,last")
+    );
+    assert!(never.contains("agent:trainer,shop,"), "{never}");
+    let wrong = audit(&proxy, "report outside-hours 8-18").output().unwrap();
+    assert!(!wrong.status.success());
+
+    proxy.signal("TERM");
+    assert!(proxy.ended().success());
+    asked(&proxy, "report column customers.email --pack pack");
+    let pack = proxy.home().join("pack");
+    let page = std::fs::read_to_string(pack.join("report.html")).unwrap();
+    assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");
+    assert!(!page.contains("<script"), "{page}");
+    assert!(!page.contains("not signed yet"), "{page}");
+    let sums = Command::new("sha256sum")
+        .current_dir(&pack)
+        .args(["--quiet", "--strict", "-c", "MANIFEST.sha256"])
+        .output()
+        .unwrap();
+    assert!(sums.status.success(), "{sums:?}");
+    let records = std::fs::read_to_string(pack.join("records.jsonl")).unwrap();
+    let proofs: Vec<_> = std::fs::read_dir(pack.join("proofs")).unwrap().collect();
+    // What was about to be, and what became of it.
+    assert_eq!((records.lines().count(), proofs.len()), (8, 8));
+    for proof in proofs {
+        let proof = proof.unwrap().path();
+        let proved = asked(
+            &proxy,
+            &format!("verify --key records.pub {}", proof.display()),
+        );
+        assert!(records.contains(proved.trim()), "{proved}");
+    }
+    // Nothing is written over.
+    let again = audit(&proxy, "report denials --pack pack")
+        .output()
+        .unwrap();
+    assert!(!again.status.success());
+}
+
+#[test]
 fn a_log_is_followed_while_it_is_written() {
     let (_postgres, proxy) = start();
     let mut follower = audit(

@@ -55,13 +55,26 @@ pub struct Proved {
 /// Where there is none, or none that is under a checkpoint.
 pub fn prove(places: &Places, verifier: &Verifier, id: &str) -> Result<String, ProofError> {
     let (index, line) = find(places, id)?;
+    of(places, verifier, index, &line)
+}
+
+/// Makes a proof of a record whose number and line are known.
+///
+/// # Errors
+/// Where it is not under a checkpoint, or another one is.
+pub fn of(
+    places: &Places,
+    verifier: &Verifier,
+    index: u64,
+    line: &[u8],
+) -> Result<String, ProofError> {
     let store = places.tree();
     let note = store.checkpoint()?.ok_or(ProofError::Unsigned(index))?;
     let size = verifier.open(&note)?.size;
     if index >= size {
         return Err(ProofError::Unsigned(index));
     }
-    let mut text = format!("{FORM}\nextra {}\nindex {index}\n", STANDARD.encode(&line));
+    let mut text = format!("{FORM}\nextra {}\nindex {index}\n", STANDARD.encode(line));
     for hash in store.inclusion(index, size)? {
         text.push_str(&STANDARD.encode(hash));
         text.push('\n');

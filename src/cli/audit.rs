@@ -5,6 +5,8 @@
 mod keygen;
 mod prove;
 mod query;
+mod report;
+mod show;
 mod sinks;
 mod verify;
 
@@ -22,6 +24,8 @@ use crate::config::Config;
 pub(super) enum Audit {
     /// Search the log
     Query(Box<query::Query>),
+    /// Say who saw what, summed up, or put it together as evidence
+    Report(Box<report::Report>),
     /// Say whether a log, or a proof of one of its records, is what was signed
     Verify(verify::Verify),
     /// Export a record with the proof that it is in the log
@@ -40,6 +44,7 @@ impl Audit {
     pub(super) fn run(self) -> Result<(), Box<dyn Error>> {
         match self {
             Self::Query(query) => query.run(),
+            Self::Report(report) => report.run(),
             Self::Verify(verify) => verify.run(),
             Self::Prove(prove) => prove.run(),
             Self::Schema => Ok(writeln!(

@@ -116,7 +116,8 @@ impl Filter {
         })
     }
 
-    fn takes_column(&self, relation: &str, column: &Value) -> bool {
+    /// Whether what is asked of a column is so of that one.
+    pub fn takes_column(&self, relation: &str, column: &Value) -> bool {
         let name = text(column, "column");
         let is_it = |wanted: &String| match wanted.rsplit_once('.') {
             Some((of, wanted)) => wanted == name && (of == relation || ends(relation, of)),

@@ -1,17 +1,15 @@
 //! `pgveil audit query`: searches the log's own files.
 
-mod show;
-
 use std::error::Error;
 use std::io;
 use std::time::Duration;
 
+use super::show::{Format, Show};
 use super::{Which, note};
 use crate::audit::read::filter::Filter;
 use crate::audit::read::{self, Entry, Follow, Joined};
 use crate::audit::readers::Did;
 use crate::config;
-use show::{Format, Show};
 
 /// How often the log is looked at while it is followed.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -173,7 +171,7 @@ fn forever<W: io::Write>(
 }
 
 /// A moment as records have it.
-fn moment(text: &str) -> Result<String, String> {
+pub(super) fn moment(text: &str) -> Result<String, String> {
     let ago = || {
         let ago = jiff::SignedDuration::try_from(config::duration_of(text)?).ok()?;
         jiff::Timestamp::now().checked_sub(ago).ok()

@@ -152,7 +152,7 @@ fn some(text: &str) -> Option<String> {
 }
 
 /// A relation and its columns, with their treatments.
-fn touched(relation: &Value) -> String {
+pub(super) fn touched(relation: &Value) -> String {
     let text = |value: &Value, key: &str| {
         let text = value.get(key).and_then(Value::as_str);
         text.unwrap_or_default().to_owned()
@@ -195,7 +195,7 @@ fn field(entry: &Entry, column: &str) -> String {
 }
 
 /// A field of a CSV. One that a spreadsheet would take for a formula is marked as text.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let text = if formula {
         format!("'{text}")
@@ -209,7 +209,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// Without characters that a terminal takes for more than text.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         // Controls, and those that change the direction of what follows.
