@@ -159,7 +159,7 @@ impl Pipeline {
         self.queue.push_back(entry);
     }
 
-    /// What is in the queue has been written.
+    /// What is in the queue is written now, or as much of it as can be.
     pub(crate) fn written(&mut self) {
         let unsent = self.queue.iter_mut().rev().take_while(|entry| !entry.sent);
         unsent.for_each(|entry| entry.sent = true);

@@ -8,7 +8,7 @@ use super::Answers;
 use crate::audit::record::{Execution, Outcome, What};
 use crate::audit::{Event, Id};
 use crate::error::{Severity, SqlState, Tell, Told};
-use crate::session::pipeline::Run;
+use crate::session::pipeline::{Entry, Run};
 use crate::session::{End, Session};
 use crate::sql::Effect;
 
@@ -81,14 +81,21 @@ impl Session {
         let _ = answers.flush().await;
     }
 
-    /// Records what was sent and never answered.
+    /// Records what was sent and never answered, and what was gathered and never sent.
     pub(in crate::session) async fn leftovers<W>(&self, end: &End, answers: &mut Answers<W>) {
         let state = match end {
             End::Upstream(_) => SqlState::CONNECTION_FAILURE.0,
             // What a cancelled statement fails with, whether it heard or not.
             _ => CANCELLED,
         };
-        let unanswered = self.pipeline().unanswered();
+        let (unsent, unanswered) = {
+            let mut pipeline = self.pipeline();
+            (pipeline.retract(), pipeline.unanswered())
+        };
+        let unsent = unsent.into_iter().flat_map(Entry::into_runs);
+        answers
+            .records
+            .extend(unsent.filter_map(|run| run.not_run()));
         for run in unanswered {
             let rows = run.rows;
             if run.effect != Effect::Empty {

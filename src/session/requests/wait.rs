@@ -88,7 +88,12 @@ where
         }
         self.promise().await?;
         // Who has said so waits for nothing.
-        let terminated = self.session.pipeline().terminated;
+        let terminated = {
+            let mut pipeline = self.session.pipeline();
+            // From here on some of it may be.
+            pipeline.written();
+            pipeline.terminated
+        };
         let (to, out) = (&mut self.to, &self.out);
         let written = async {
             to.write_all(out).await?;
@@ -101,8 +106,7 @@ where
         }
         self.out.clear();
         self.out.shrink_to(GATHER);
-        let mut pipeline = self.session.pipeline();
-        pipeline.written();
+        let pipeline = self.session.pipeline();
         self.amid = pipeline.unsynced || pipeline.skipping;
         Ok(())
     }

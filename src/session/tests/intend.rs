@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::support::*;
+use crate::stage::Stage;
 
 /// Every record of an execution, and of one to come, in order.
 fn told(proxy: &Proxy) -> Vec<(String, String, String)> {
@@ -132,6 +133,38 @@ async fn nothing_is_sent_whose_intent_is_not_on_record() {
         assert!(raw.answer().await.ends_with("D:1 C:SELECT_1 Z:I"));
         while reader.read(&mut bytes).is_ok() {}
     }
+}
+
+#[tokio::test]
+async fn what_was_never_sent_is_not_said_to_be_broken_off() {
+    let pipe = Pipe::new();
+    let mut reader = pipe.reader();
+    let proxy = Proxy::with(pipe.path.to_str()).await;
+    let mut raw = proxy.raw().await;
+    while reader.write(&[b' '; 4096]).is_ok() {}
+    while reader.write(b" ").is_ok() {}
+    raw.send(&[q("SELECT 1 FROM pg_sleep(2) /* halted */")])
+        .await;
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    Stage::Ending.reach(&proxy.stage);
+    // It ends before the log goes on.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let mut kept = String::new();
+    for _ in 0..500 {
+        let mut bytes = vec![0; 1 << 16];
+        while let Ok(len) = reader.read(&mut bytes) {
+            kept.push_str(&String::from_utf8_lossy(&bytes[..len]));
+        }
+        if kept.contains("\"disconnect\"") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let kept = kept.trim_start();
+    assert!(kept.contains("\"event\":\"intent\""), "{kept}");
+    assert!(kept.contains("\"event\":\"not_run\""), "{kept}");
+    assert!(!kept.contains("broken_off"), "{kept}");
+    assert!(running("/* halted */", "0").await);
 }
 
 /// A session whose log could be written until now.
