@@ -6,6 +6,7 @@
 mod audit;
 mod demo;
 mod identity;
+mod login;
 mod policy;
 mod serve;
 mod token;
@@ -34,6 +35,8 @@ enum Command {
     /// Make what policies/identities.yaml holds
     #[command(subcommand)]
     Identity(identity::Identity),
+    /// Get a short-lived token by a password and a one-time code
+    Login(login::Login),
     /// Issue short-lived tokens in place of passwords, and take them back
     #[command(subcommand)]
     Token(token::Token),
@@ -70,6 +73,7 @@ fn run(command: Command) -> Result<(), Box<dyn Error>> {
         Command::Demo(demo) => demo.run(),
         Command::Serve(serve) => serve.run(),
         Command::Identity(identity) => identity.run(),
+        Command::Login(login) => login.run(),
         Command::Token(token) => token.run(),
         Command::Policy(policy) => policy.run(),
         Command::Audit(audit) => audit.run(),

@@ -10,6 +10,7 @@ mod dataset;
 mod duration;
 mod fault;
 mod listen;
+mod login;
 mod secret;
 mod sink;
 mod size;
@@ -31,6 +32,7 @@ pub use dataset::{Dataset, Upstream, UpstreamTls, UpstreamUser};
 pub use duration::parse as duration_of;
 pub use fault::{ConfigError, nearest};
 pub use listen::{Failures, Listen, Plaintext, ServerTls};
+pub use login::Login;
 pub use secret::{Exec, Json, SecretRef};
 pub use sink::{Format, Retention, Sends, Sink, Sinks, Syslog, Webhook};
 pub use tokens::{Algorithm, Issuer, Tokens};
@@ -52,6 +54,8 @@ pub struct Config {
     /// How identities that connect by tokens prove themselves.
     #[serde(default)]
     pub tokens: Tokens,
+    /// How humans get a token by a password and a one-time code.
+    pub login: Option<Login>,
     /// Whose tokens are taken beside this proxy's own.
     #[serde(default)]
     pub issuers: BTreeMap<String, Issuer>,
@@ -212,6 +216,10 @@ impl Config {
         }
         self.audit.check().map_err(ConfigError::value)?;
         tokens::check(&self.tokens, &self.issuers).map_err(ConfigError::value)?;
+        let mut login = self.login.iter();
+        login
+            .try_for_each(|login| login.check(&self.tokens))
+            .map_err(ConfigError::value)?;
         self.datasets.iter().try_for_each(|(name, dataset)| {
             dataset
                 .check()
@@ -226,6 +234,10 @@ impl Config {
             .keys
             .iter_mut()
             .chain([&mut self.tokens.revoked]);
+        let login = self.login.iter_mut().flat_map(|login| {
+            let key = login.key.paths_mut();
+            key.into_iter().chain([&mut login.used])
+        });
         let issuers = self.issuers.values_mut().map(|issuer| &mut issuer.jwks);
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
             let key = dataset.mask_key.iter_mut().flat_map(SecretRef::paths_mut);
@@ -240,6 +252,7 @@ impl Config {
             .chain(tls.flat_map(ServerTls::paths_mut))
             .chain(tokens)
             .chain(issuers)
+            .chain(login)
             .chain(datasets)
             .chain(sinks)
     }

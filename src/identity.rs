@@ -3,9 +3,11 @@
 //! Knows nothing about SQL, sessions or upstreams.
 
 pub mod certificate;
+pub mod login;
 pub mod scram;
 pub mod stand_in;
 pub mod token;
+pub mod totp;
 pub mod verifier;
 
 use std::sync::Arc;
@@ -73,8 +75,8 @@ pub struct Principal {
     pub on_behalf_of: Option<Box<Principal>>,
     /// How it was proved.
     pub method: Method,
-    /// Whether a second factor was proved.
-    pub mfa: bool,
+    /// When a second factor was proved, if one was.
+    pub mfa: Option<jiff::Timestamp>,
     /// The token that it connected by.
     pub token: Option<Arc<token::Token>>,
     /// The client certificate that it connected by, or that it needed beside.

@@ -14,6 +14,7 @@ mod handshake;
 pub mod options;
 mod refused;
 mod startup;
+mod step_up;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -34,7 +35,10 @@ use tokio::time::{Instant, timeout_at};
 
 pub use options::parse_options;
 pub use refused::Refused;
+pub(crate) use startup::LOGIN;
 pub use startup::Protocol;
+pub use step_up::{Asked, Issued};
+pub(crate) use step_up::{EXPIRES, TOKEN};
 pub use stream::Stream;
 pub use tls::{Tls, TlsError, TlsInfo};
 pub use workers::Workers;
@@ -42,6 +46,7 @@ pub use workers::Workers;
 use crate::config::{Listen, Plaintext};
 use crate::error::Told;
 use crate::identity::certificate::{Certificate, CertificateError, Presented};
+use crate::identity::login::LoginError;
 use crate::identity::token::TokenError;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
@@ -200,6 +205,15 @@ pub trait Accept: Send + Sync + 'static {
 
     /// Serves a client until it or the session ends.
     fn serve(&self, client: Client) -> impl Future<Output = ()> + Send;
+
+    /// Somebody who has proved a password asks for a token by a second factor. By default,
+    /// there is none to be had.
+    fn step_up(
+        &self,
+        _asked: Asked<'_>,
+    ) -> impl Future<Output = Result<Issued, LoginError>> + Send {
+        std::future::ready(Err(LoginError::None))
+    }
 
     /// A CancelRequest: whoever has the secret may cancel; nothing is answered.
     fn cancel(&self, pid: i32, secret: &[u8]) -> impl Future<Output = ()> + Send;
@@ -414,6 +428,14 @@ async fn connection<A: Accept>(
     }
 }
 
+/// What a client gets that has proved who it is.
+enum Outcome {
+    /// A session.
+    Session(Principal),
+    /// A token, in those last words.
+    Token(Vec<u8>),
+}
+
 async fn session<A: Accept>(
     started: Started,
     peer: SocketAddr,
@@ -445,7 +467,19 @@ async fn session<A: Accept>(
             private: tls.is_some() || peer.ip().to_canonical().is_loopback(),
             attempt,
         };
-        let proving = handshake::authenticate(&mut stream, &startup, &*identities, channel);
+        let proving = async {
+            let proving = handshake::authenticate(&mut stream, &startup, &*identities, channel);
+            let principal = proving.await?;
+            match &startup.login {
+                None => Ok(Outcome::Session(principal)),
+                Some(agent) => {
+                    let asked = Asked::new(&principal, agent, peer, &startup.dataset);
+                    step_up::step_up(&mut stream, asked, channel.private, accept)
+                        .await
+                        .map(Outcome::Token)
+                }
+            }
+        };
         tokio::select! {
             proved = timeout_at(deadline, proving) => match proved {
                 Ok(outcome) => outcome,
@@ -455,7 +489,12 @@ async fn session<A: Accept>(
         }
     };
     match outcome {
-        Ok(principal) => {
+        // What it came for has been said.
+        Ok(Outcome::Token(last)) => {
+            attempt.proved();
+            stream.close_with(&last).await;
+        }
+        Ok(Outcome::Session(principal)) => {
             attempt.proved();
             let client = Client {
                 stream,

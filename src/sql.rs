@@ -35,6 +35,7 @@ mod skeleton;
 mod splice;
 mod statement;
 mod step;
+pub(crate) mod step_up;
 mod storage;
 mod survey;
 mod system;

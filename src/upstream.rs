@@ -10,6 +10,7 @@ pub(crate) mod inquiry;
 #[cfg(test)]
 mod noise;
 mod refusal;
+pub(crate) mod step_up;
 mod stream;
 mod tls;
 

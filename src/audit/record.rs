@@ -314,6 +314,16 @@ pub enum What {
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },
+    /// A human has proved a password and a one-time code, and gets a token.
+    TokenIssued {
+        /// Whose it is, and what it says
+        principal: Identity,
+        /// The client's address
+        #[schemars(with = "String")]
+        client: SocketAddr,
+        /// The dataset that was named
+        dataset: String,
+    },
     /// Keys and revocations of tokens were read, or could not be and did not replace
     /// those in force.
     TokensLoad {

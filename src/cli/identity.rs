@@ -5,9 +5,12 @@
 
 use std::error::Error;
 use std::io::{BufRead, IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::config::Config;
+use crate::identity::totp::Totp;
 use crate::identity::verifier::{DEFAULT_ITERATIONS, MAX_ITERATIONS, Verifier};
 
 /// Far above any password, far below what would hurt.
@@ -27,6 +30,26 @@ pub(super) enum Identity {
   pgveil identity verifier
   pwgen -s 24 1 | tee password | pgveil identity verifier --iterations 10000")]
     Verifier(VerifierArgs),
+    /// Make a second factor: print what an authenticator app takes, and what policy does
+    ///
+    /// On standard error, the otpauth:// URI that the human's app is given once, as text or
+    /// as a QR code of it: it is the secret itself. On standard output, the same secret,
+    /// sealed by the configuration's `login.key` for this identity alone: it goes into
+    /// policies/identities.yaml as the identity's `totp`, beside its `scram`. Another run
+    /// makes another secret.
+    #[command(after_help = "Example:
+  pgveil identity enroll-totp analyst")]
+    EnrollTotp(Enroll),
+}
+
+/// Whose second factor.
+#[derive(Debug, Args)]
+pub(super) struct Enroll {
+    /// The configuration file
+    #[arg(long, short, default_value = "pgveil.yaml")]
+    config: PathBuf,
+    /// The identity's name, as policy has it or will have it
+    identity: String,
 }
 
 /// How to make a verifier.
@@ -49,7 +72,28 @@ impl Identity {
                 writeln!(std::io::stdout(), "{}", verifier.encode())?;
                 Ok(())
             }
+            Self::EnrollTotp(args) => args.run(),
         }
+    }
+}
+
+impl Enroll {
+    fn run(self) -> Result<(), Box<dyn Error>> {
+        let config = Config::load(&self.config)?;
+        let login = config.login.as_ref();
+        let login = login.ok_or(
+            "the configuration has no `login` (hint: login: { key: { file: login.key } }, and \
+             `openssl rand -hex 32` makes one)",
+        )?;
+        let sealer = super::serve::runtime()?.block_on(super::serve::sealer(login))?;
+        let totp = Totp::generate()?;
+        let sealed = sealer.seal(&self.identity, &totp)?;
+        eprintln!("{}", totp.uri("pgveil", &self.identity));
+        Ok(writeln!(
+            std::io::stdout(),
+            "totp: \"{}\"",
+            sealed.encode()
+        )?)
     }
 }
 
@@ -66,7 +110,7 @@ fn password() -> Result<String, Box<dyn Error>> {
 }
 
 /// The first line, without its end; white space in it counts.
-fn first_line(input: impl BufRead) -> Result<String, Box<dyn Error>> {
+pub(super) fn first_line(input: impl BufRead) -> Result<String, Box<dyn Error>> {
     let mut line = Vec::new();
     input.take(MAX_PASSWORD + 2).read_until(b'\n', &mut line)?;
     if line.last() == Some(&b'\n') {

@@ -11,6 +11,7 @@ mod files;
 mod keeping;
 mod proxy;
 mod reload;
+mod step_up;
 
 use std::error::Error;
 use std::io::IsTerminal as _;
@@ -23,6 +24,7 @@ use crate::config::{self, Config, LogFormat};
 
 use crate::session::STACK;
 pub(crate) use proxy::{Running, start};
+pub(super) use step_up::sealer;
 
 /// Serve the datasets of a configuration file.
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,6 @@
 //! Whose tokens are taken: the proxy's own, and those of identity providers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -62,6 +62,13 @@ pub struct Issuer {
     /// The groups of those that count, such as `data-*`: one `*` in each, at most. Left
     /// out: all; where there are several issuers with groups, each must say.
     pub group_names: Option<Vec<String>>,
+    /// The values of its tokens' `amr` that stand for a second factor, such as `mfa`. Left
+    /// out: none.
+    #[serde(default)]
+    pub amr: BTreeSet<String>,
+    /// The values of their `acr` that do. Left out: none.
+    #[serde(default)]
+    pub acr: BTreeSet<String>,
     /// What those are whom it names.
     #[serde(default = "default_kind")]
     pub kind: Kind,

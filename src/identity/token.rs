@@ -34,6 +34,9 @@ use revoked::Revoked;
 /// As much later a token may have been issued than it is here: clocks differ.
 const SKEW: SignedDuration = SignedDuration::from_secs(60);
 
+/// Of `amr`: a one-time code was given, in `pgveil login`.
+const OTP: &str = "otp";
+
 /// What a token says.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -55,6 +58,9 @@ pub struct Claims {
     /// Who acts (RFC 8693, section 4.1).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub act: Option<Actor>,
+    /// How the subject proved who it is (RFC 8176), where the proxy saw it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub amr: BTreeSet<Arc<str>>,
     /// The roles that are used, of those that whoever acts has. Left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<BTreeSet<Arc<str>>>,
@@ -83,10 +89,19 @@ impl Claims {
             sub: sub.into(),
             kind,
             act: None,
+            amr: BTreeSet::new(),
             roles: None,
             dataset: None,
             purpose: None,
             run: None,
+        }
+    }
+
+    /// The same of somebody who has given a password and a one-time code.
+    pub fn by_two_factors(self) -> Self {
+        Self {
+            amr: ["pwd", OTP, "mfa"].map(Arc::from).into(),
+            ..self
         }
     }
 
@@ -131,6 +146,13 @@ pub struct Token {
     /// Who issued it, as the configuration calls them, if it was not this proxy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Arc<str>>,
+    /// How its subject proved who it is, as its issuer says.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub amr: BTreeSet<Arc<str>>,
+    /// When its subject proved a second factor, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub second_factor: Option<Timestamp>,
     /// When it was issued.
     #[serde(skip)]
     pub issued: Timestamp,
@@ -216,6 +238,9 @@ pub enum TokenError {
     /// Acts for somebody for whom nobody can.
     #[error("it is on behalf of somebody who is no human of the policy's")]
     Delegation,
+    /// Acts for somebody who has not named it.
+    #[error("it is on behalf of somebody whose `may_act` does not name whoever acts")]
+    MayAct,
     /// Another dataset than asked for.
     #[error("it is for another dataset")]
     Dataset,
@@ -371,6 +396,8 @@ impl Tokens {
                 expires,
                 purpose: claims.purpose,
                 run: claims.run,
+                second_factor: claims.amr.contains(OTP).then_some(issued),
+                amr: claims.amr,
                 issued,
                 key: key.into(),
                 roles: claims.roles,

@@ -206,7 +206,9 @@ pub(super) async fn authenticate<I: Identities>(
         lacks: identities.lacks(user, shown.as_ref()),
         attempt: channel.attempt,
     };
-    let principal = if !identities.by_token(user) {
+    // Whoever says so is asked for a token, whatever the name: nothing shows by it.
+    let by_token = identities.by_token(user);
+    let principal = if !by_token && startup.credential.is_none() {
         let endpoint = channel.tls.and_then(|tls| tls.endpoint.clone());
         scram(stream, &caller, identities, endpoint, &mut out).await?
     } else if channel.private {
@@ -333,7 +335,7 @@ pub(super) fn one_line(name: &str) -> String {
         .collect()
 }
 
-async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), Refused> {
+pub(super) async fn send(stream: &mut Stream, bytes: &[u8]) -> Result<(), Refused> {
     stream.write_all(bytes).await?;
     stream.flush().await?;
     Ok(())
@@ -344,7 +346,7 @@ async fn sasl_response(stream: &mut (impl AsyncRead + Unpin)) -> Result<Vec<u8>,
 }
 
 /// Reads the body of one message of type `p`, and nothing after it.
-async fn response(
+pub(super) async fn response(
     stream: &mut (impl AsyncRead + Unpin),
     longest: usize,
 ) -> Result<Vec<u8>, Refused> {

@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use super::options::OptionsError;
 use crate::error::{SqlState, Tell, Told};
 use crate::identity::certificate::CertificateError;
+use crate::identity::login::LoginError;
 use crate::identity::scram::ScramError;
 use crate::identity::token::TokenError;
 
@@ -135,6 +136,17 @@ pub enum Refused {
     /// A password's form.
     #[error("malformed password message")]
     PasswordMessage,
+    /// A way to prove oneself that there is none of.
+    #[error("`pgveil.credential` is `token` or `oauth`")]
+    Credential,
+    /// Somebody gets no token.
+    #[error("\"{user}\" gets no token: {why}")]
+    Login {
+        /// Who asked
+        user: String,
+        /// Why not
+        why: LoginError,
+    },
 }
 
 impl Refused {
@@ -259,6 +271,8 @@ impl Tell for Refused {
                 fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
             }
             Self::PasswordMessage => fatal(SqlState::PROTOCOL_VIOLATION),
+            Self::Credential => fatal(SqlState::INVALID_PARAMETER_VALUE),
+            Self::Login { why, .. } => why.tell(),
         }
     }
 }

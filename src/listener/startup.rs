@@ -23,6 +23,12 @@ const CANCEL_REQUEST: u32 = 80_877_102;
 /// Bounds of a cancel key under protocol 3.2.
 const CANCEL_KEY: std::ops::RangeInclusive<usize> = 4..=256;
 const MAJOR: u16 = 3;
+/// The protocol option of `pgveil login`: what is said after AuthenticationOk is ours
+/// (`listener::step_up`). Its value is the agent that the token is for, or empty.
+pub(crate) const LOGIN: &str = "_pq_.pgveil_login";
+/// The startup parameter by which a client says how it would prove itself: `token` or
+/// `oauth`. All drivers can send it, as `options=-c pgveil.credential=token` at least.
+const CREDENTIAL: &str = "pgveil.credential";
 
 /// A version of the protocol that is served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -69,8 +75,31 @@ pub(super) struct Startup {
     pub(super) negotiate: Option<Negotiate>,
     pub(super) user: String,
     pub(super) dataset: String,
+    /// Its client is `pgveil login`: for a token of its own, or of that agent.
+    pub(super) login: Option<String>,
+    /// How it would prove itself, where there is more than one way.
+    pub(super) credential: Option<Credential>,
     /// Settings, `options` included; lower-case names.
     pub(super) parameters: BTreeMap<String, String>,
+}
+
+/// How a client would prove itself, by the startup parameter [`CREDENTIAL`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// By a token in place of the password.
+    Token,
+    /// By a token, the way of RFC 7628.
+    OAuth,
+}
+
+impl Credential {
+    fn named(word: &str) -> Result<Self, Refused> {
+        match word {
+            "token" => Ok(Self::Token),
+            "oauth" => Ok(Self::OAuth),
+            _ => Err(Refused::Credential),
+        }
+    }
 }
 
 /// NegotiateProtocolVersion, to be sent before authentication.
@@ -155,12 +184,14 @@ impl Startup {
         let mut options = String::new();
         let mut explicit = Vec::new();
         let mut unknown = Vec::new();
+        let mut login = None;
         for (name, value) in pairs(body)? {
             match name {
                 "user" => user = Some(value),
                 "database" => database = Some(value),
                 "options" => value.clone_into(&mut options),
                 "replication" => refuse_replication(value)?,
+                LOGIN => login = Some(value.to_owned()),
                 _ if name.starts_with("_pq_.") => unknown.push(name.to_owned()),
                 _ => explicit.push((name.to_ascii_lowercase(), value.to_owned())),
             }
@@ -171,6 +202,10 @@ impl Startup {
         // As in Postgres, what stands by itself counts more than `options`.
         let mut parameters: BTreeMap<_, _> = parse_options(&options)?.into_iter().collect();
         parameters.extend(explicit);
+        let credential = parameters.remove(CREDENTIAL);
+        let credential = credential
+            .map(|word| Credential::named(&word))
+            .transpose()?;
 
         let served = protocol.code() == version;
         Ok(Self {
@@ -181,6 +216,8 @@ impl Startup {
                 .unwrap_or(user)
                 .to_owned(),
             user: user.to_owned(),
+            login,
+            credential,
             parameters,
         })
     }

@@ -8,8 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Policy;
+use super::model::Identity;
 use crate::identity::certificate::Name;
 use crate::identity::token::{Token, TokenError, Tokens};
+use crate::identity::totp::Sealed;
 use crate::identity::{Kind, Method, Principal};
 
 impl Policy {
@@ -28,6 +30,12 @@ impl Policy {
     pub fn token_identities(&self) -> impl Iterator<Item = &Arc<str>> {
         let all = self.identities.iter();
         all.filter(|(_, one)| one.tokens).map(|(name, _)| name)
+    }
+
+    /// The sealed secret of a human's second factor.
+    pub fn second_factor(&self, name: &str) -> Option<&Sealed> {
+        let identity = self.identities.get(name).filter(|one| !one.disabled)?;
+        identity.totp.as_ref()
     }
 
     /// Whether a name is asked for a token, not for a password.
@@ -63,7 +71,8 @@ impl Policy {
         if verified.token.issuer.is_some() {
             return self.grouped(&actor, kind, verified.token.into());
         }
-        let own = self.by_its_token(name)?;
+        let alone = verified.on_behalf_of.is_none();
+        let own = self.by_its_token(name, &verified.token, alone)?;
         if own.kind != kind {
             return Err(TokenError::Kind);
         }
@@ -74,12 +83,14 @@ impl Policy {
         let on_behalf_of = match verified.on_behalf_of {
             None => None,
             Some((human, _)) if *human == *name => return Err(TokenError::Delegation),
-            Some((human, kind)) => Some(Box::new(self.delegating(&human, kind)?)),
+            Some((human, kind)) => Some((human, kind)),
         };
-        let principal = Principal {
-            on_behalf_of,
-            ..own.carrying(verified.token.into())
-        };
+        let token = Arc::new(verified.token);
+        let human = on_behalf_of
+            .map(|(human, kind)| self.delegating((&human, kind), name, &token))
+            .transpose()?;
+        let factor = self.proved(name, &token);
+        let principal = own.carrying(token, factor, human);
         match principal.may_ask(dataset) {
             true => Ok(principal),
             false => Err(TokenError::Dataset),
@@ -101,11 +112,11 @@ impl Policy {
             return self.grouped(&known.name, known.kind, token.clone());
         }
         let human = known.on_behalf_of.as_deref();
-        let human = human.map(|human| self.delegating(&human.name, human.kind));
-        Ok(Principal {
-            on_behalf_of: human.transpose()?.map(Box::new),
-            ..self.by_its_token(&known.name)?.carrying(token.clone())
-        })
+        let human =
+            human.map(|human| self.delegating((&human.name, human.kind), &known.name, token));
+        let own = self.by_its_token(&known.name, token, human.is_none())?;
+        let factor = self.proved(&known.name, token);
+        Ok(own.carrying(token.clone(), factor, human.transpose()?))
     }
 
     /// Somebody whom an issuer names and policy does not, with the roles of their groups.
@@ -136,31 +147,64 @@ impl Policy {
             owner: None,
             on_behalf_of: None,
             method: Method::Token,
-            mfa: false,
+            mfa: token.second_factor,
             token: Some(token),
             certificate: None,
         })
     }
 
-    fn by_its_token(&self, name: &str) -> Result<Principal, TokenError> {
-        let identity = self.identities.get(name).filter(|one| one.tokens);
+    /// Whoever connects by tokens, or has one that was got by a password and a code.
+    fn by_its_token(
+        &self,
+        name: &str,
+        token: &Token,
+        alone: bool,
+    ) -> Result<Principal, TokenError> {
+        let identity = self.identities.get(name);
+        let stepped_up =
+            |one: &Identity| alone && one.totp.is_some() && token.second_factor.is_some();
+        let identity = identity.filter(|one| one.tokens || stepped_up(one));
         let principal = identity.and_then(|_| self.principal(name, Method::Token));
         principal.ok_or(TokenError::Identity)
     }
 
-    /// Somebody on whose behalf others act: they prove nothing themselves.
-    fn delegating(&self, name: &str, kind: Kind) -> Result<Principal, TokenError> {
+    /// When somebody proved a second factor, for as long as policy knows of it.
+    fn proved(&self, name: &str, token: &Token) -> Option<Timestamp> {
+        let identity = self.identities.get(name)?;
+        token.second_factor.filter(|_| identity.totp.is_some())
+    }
+
+    /// Somebody on whose behalf others act: all that they have proved is what the token
+    /// says of them.
+    fn delegating(
+        &self,
+        (name, kind): (&str, Kind),
+        actor: &str,
+        token: &Token,
+    ) -> Result<Principal, TokenError> {
         let human = self.principal(name, Method::Token);
-        human
+        let human = human
             .filter(|human| human.kind == Kind::Human && kind == Kind::Human)
-            .ok_or(TokenError::Delegation)
+            .ok_or(TokenError::Delegation)?;
+        let identity = self.identities.get(name);
+        let may_act = identity.and_then(|identity| identity.may_act.as_ref());
+        if may_act.is_some_and(|agents| !agents.contains(actor)) {
+            return Err(TokenError::MayAct);
+        }
+        Ok(Principal {
+            mfa: self.proved(name, token),
+            ..human
+        })
     }
 }
 
 impl Principal {
-    /// With that token, and of its roles those that the token uses.
-    fn carrying(self, token: Arc<Token>) -> Self {
+    /// With that token, on behalf of that human, and of its roles those that the token
+    /// uses. Whatever the token's subject has proved, nobody else has.
+    fn carrying(self, token: Arc<Token>, factor: Option<Timestamp>, human: Option<Self>) -> Self {
         let mut carrying = Self {
+            mfa: factor.filter(|_| human.is_none()),
+            on_behalf_of: human.map(Box::new),
             token: Some(token),
             ..self
         };

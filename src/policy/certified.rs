@@ -83,7 +83,7 @@ impl Policy {
             owner: rule.owner.clone(),
             on_behalf_of: None,
             method: Method::Certificate,
-            mfa: false,
+            mfa: None,
             token: None,
             certificate: Some(shown.by(own)),
         })

@@ -10,8 +10,8 @@
 //! **Which grants apply.** Those of the principal's roles, in the order of roles
 //! and then of grants, on this dataset, within `from` and `until`, in their hours
 //! and environments, whose requirements are met, and whose `tables` name the relation.
-//! Of a grant whose second factor is missing, or whose role a token leaves out, or which is
-//! of every dataset where this one is isolated, `block`,
+//! Of a grant whose second factor is missing or too long ago, or whose role a token leaves
+//! out, or which is of every dataset where this one is isolated, `block`,
 //! `hide` and limits still count: leaving something out must not widen anything. One outside its time, or for other environments,
 //! does not count at all.
 //!
@@ -125,6 +125,22 @@ impl Rights {
     /// it acts for.
     pub fn roles(&self) -> impl Iterator<Item = BTreeSet<&str>> {
         self.shares.iter().map(Share::roles)
+    }
+
+    /// Whether a second factor, or one proved more recently, would give its caller more
+    /// of a relation, or, without one, of any.
+    pub fn wants_factor(&self, relation: Option<(&Relation, &Catalog)>) -> bool {
+        let Some(dataset) = &self.dataset else {
+            return false;
+        };
+        let subject = relation.map(|(relation, catalog)| Subject::new(relation, catalog, dataset));
+        match subject.transpose() {
+            Ok(subject) => self
+                .shares
+                .iter()
+                .any(|share| share.wants_factor(subject.as_ref())),
+            Err(_) => false,
+        }
     }
 
     /// What may be done with a relation of the dataset (not one of Postgres's own

@@ -256,8 +256,10 @@ pub(super) struct GrantLimits {
 #[derive(Clone, Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Requirements {
-    /// A second factor.
+    /// A second factor: by `pgveil login`, or by an issuer whose tokens say so.
     pub(super) mfa: bool,
+    /// How long ago at most that was: `15min`, `8h`. Left out: as long as the token lasts.
+    pub(super) max_age: Option<At<String>>,
 }
 
 /// How the columns of a tag are treated: `clear`, `block`, `hide` or a mask.
@@ -442,6 +444,13 @@ pub(super) struct Identity {
     /// its password.
     #[serde(default)]
     pub(super) tokens: bool,
+    /// The secret of its second factor, sealed, as `pgveil identity enroll-totp` prints
+    /// it: `TOTP-A256GCM$…`. By it and its password, `pgveil login` gets a token.
+    #[serde(default)]
+    pub(super) totp: Option<At<String>>,
+    /// The agents that may act on its behalf. Left out: any that is given a token for it.
+    #[serde(default)]
+    pub(super) may_act: Option<Vec<At<String>>>,
     /// The name in the client certificate by which it connects, with its kind:
     /// `spiffe://…`, `dns:…`, `email:…` or `cn:…`.
     #[serde(default)]

@@ -158,7 +158,7 @@ impl Policy {
             owner: identity.owner.clone(),
             on_behalf_of: None,
             method,
-            mfa: false,
+            mfa: None,
             token: None,
             certificate: None,
         })

@@ -11,6 +11,7 @@ use super::file::Unclassified;
 use super::pattern::{Name, Pattern};
 use super::window::Window;
 use super::{Action, Limits, Treatment};
+use crate::identity::totp::Sealed;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Kind, certificate};
 
@@ -66,9 +67,25 @@ pub(super) struct Grant {
     pub(super) hours: Vec<Window>,
     /// `None`: in any.
     pub(super) environments: Option<BTreeSet<Arc<str>>>,
-    pub(super) mfa: bool,
+    pub(super) factor: Option<Factor>,
     /// Of every dataset, where this one is isolated: it gives nothing here.
     pub(super) apart: bool,
+}
+
+/// A second factor that is wanted.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Factor {
+    /// How long ago at most it was proved.
+    pub(super) max_age: Option<jiff::SignedDuration>,
+}
+
+impl Factor {
+    /// Until when one that was proved then will do; `None`: as long as the session lasts.
+    pub(super) fn lasts(self, proved: jiff::Timestamp) -> Option<jiff::Timestamp> {
+        let max_age = self.max_age?;
+        // Before the end of time, at any rate.
+        Some(proved.checked_add(max_age).unwrap_or(proved))
+    }
 }
 
 impl Grant {
@@ -146,6 +163,9 @@ pub(super) struct Identity {
     pub(super) owner: Option<Arc<str>>,
     pub(super) verifier: Option<Verifier>,
     pub(super) tokens: bool,
+    pub(super) totp: Option<Sealed>,
+    /// `None`: any.
+    pub(super) may_act: Option<BTreeSet<Arc<str>>>,
     pub(super) certificate: Option<certificate::Name>,
     pub(super) clientcert: Option<certificate::Template>,
     pub(super) disabled: bool,

@@ -142,7 +142,7 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
         .authority
         .standing(&caller.principal, &home.name, now)?;
     if standing.nothing {
-        return Err(no_grant(&home.name));
+        return Err(no_grant(&home.name, &standing));
     }
     let asked = Asked::read(&caller.parameters, |name, value| {
         shared.authority.settable(&standing, name, value)

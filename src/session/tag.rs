@@ -137,7 +137,7 @@ mod tests {
             owner: None,
             on_behalf_of: None,
             method: Method::Scram,
-            mfa: false,
+            mfa: None,
             token: None,
             certificate: None,
         }

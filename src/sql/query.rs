@@ -99,7 +99,7 @@ fn govern_nested(
         views::hidden(&reached, &surveyed)?;
     }
     let touched = touched::touched(&reached, reading.as_ref());
-    blocked::refuse(&reached, &touched)?;
+    blocked::refuse(&reached, &touched, context)?;
     if surveyed.locks {
         let all = touched.iter().map(|used| used.oid);
         unless(Step::Each, actions::allow(Action::Write, all, context))

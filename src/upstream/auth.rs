@@ -17,14 +17,19 @@ use super::stream::Stream;
 use super::tls;
 use crate::secret::Secret;
 
-/// Answers what the server asks until it says AuthenticationOk.
+/// Answers what the server asks until it says AuthenticationOk. `mutual`: only one that
+/// proves itself too.
 pub(super) async fn authenticate(
     stream: &mut Stream,
     user: &str,
     password: Option<&Secret>,
+    mutual: bool,
 ) -> Result<(), Cause> {
     let text = || text(password);
     match request(stream).await? {
+        Request::Ok | Request::Cleartext | Request::Md5(_) if mutual => {
+            return Err(Cause::Method("other than SCRAM".into()));
+        }
         Request::Ok => return Ok(()),
         Request::Cleartext if !stream.is_private() => return Err(Cause::Cleartext),
         Request::Cleartext => {
@@ -43,6 +48,16 @@ pub(super) async fn authenticate(
     match request(stream).await? {
         Request::Ok => Ok(()),
         unexpected => Err(out_of_order(&unexpected)),
+    }
+}
+
+/// Waits until a proxy asks for a one-time code, as one that knows of them does.
+pub(super) async fn request_code(stream: &mut Stream) -> Result<(), Cause> {
+    match read_message(stream).await? {
+        (tag::AUTHENTICATION, body) if Request::of(&body)? == Request::Cleartext => Ok(()),
+        _ => Err(Cause::Protocol(
+            "it does not ask for a one-time code".into(),
+        )),
     }
 }
 

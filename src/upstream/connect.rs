@@ -177,7 +177,7 @@ pub async fn cancel(target: &Target, key: &CancelKey) -> Result<(), ConnectError
     .await
 }
 
-async fn within<T>(
+pub(super) async fn within<T>(
     target: &Target,
     work: impl Future<Output = Result<T, Cause>>,
 ) -> Result<T, ConnectError> {
@@ -187,7 +187,7 @@ async fn within<T>(
         .map_err(|cause| cause.at(target))
 }
 
-async fn open(target: &Target) -> Result<Stream, Cause> {
+pub(super) async fn open(target: &Target) -> Result<Stream, Cause> {
     match target.socket() {
         Some(path) => Ok(Stream::Unix(UnixStream::connect(path).await?)),
         None => {
@@ -214,7 +214,7 @@ async fn session(
         put_startup(out, own.into_iter().chain(given))
     })
     .await?;
-    authenticate(&mut stream, user, password).await?;
+    authenticate(&mut stream, user, password, false).await?;
     let upstream = greeting(stream).await?;
     match upstream.parameter("is_superuser") {
         Some("off") => Ok(upstream),

@@ -40,7 +40,7 @@ fn token(proxy: &Proxy, arguments: &str) -> Result<String, String> {
     }
 }
 
-fn key() -> String {
+pub(super) fn key() -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pgveil"));
     let output = command.args(["token", "key"]).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
@@ -77,7 +77,7 @@ fn log_in(proxy: &Proxy, user: &str, token: &str) -> Result<Client, String> {
 }
 
 /// What comes by itself, some seconds at most from now.
-fn told(client: &mut Client) -> String {
+pub(super) fn told(client: &mut Client) -> String {
     client.patience(Duration::from_secs(8));
     show(&client.answer())
 }

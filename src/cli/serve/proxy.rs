@@ -17,12 +17,14 @@ use tokio::task::JoinHandle;
 use super::failures::Failures;
 use super::keeping;
 use super::reload::{Ground, Rules};
+use super::step_up::StepUp;
 use crate::audit::{Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
 use crate::config::{self, Config};
+use crate::identity::login::LoginError;
 use crate::identity::token::TokensError;
 use crate::listener::{
-    Accept, Client, ListenError, Listener, Protocol, Refusal, TlsError, Workers,
+    Accept, Asked, Client, Issued, ListenError, Listener, Protocol, Refusal, TlsError, Workers,
 };
 use crate::policy::mask::key_settings;
 use crate::policy::{Policy, PolicyError};
@@ -73,6 +75,12 @@ pub(crate) enum ServeError {
         /// Who may not
         then: String,
     },
+    /// A key of second factors that could be guessed.
+    #[error("login.key has fewer than 16 bytes (hint: `openssl rand -hex 32` makes one)")]
+    LoginKey,
+    /// Codes that have been used.
+    #[error("the used codes in {} cannot be read: {}", .0.display(), .1)]
+    Logins(PathBuf, std::io::Error),
     /// An upstream cannot be read.
     #[error(transparent)]
     Catalog(#[from] load::LoadError),
@@ -157,6 +165,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         }),
         rules: rules.clone(),
         failures: Failures::new(log.clone()),
+        step_up: StepUp::open(&config, log.clone()).await?,
     });
     rules.say_loaded().await?;
     let workers = Workers::start(STACK).map_err(ServeError::Threads)?;
@@ -221,6 +230,9 @@ pub(super) async fn check(config: &Config) -> Result<(), ServeError> {
     let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
         eprintln!("pgveil: warning: {warning}");
+    }
+    if let Some(login) = &config.login {
+        super::step_up::sealer(login).await?;
     }
     for (name, dataset) in &config.datasets {
         own(name, dataset).await?;
@@ -411,6 +423,7 @@ struct Front {
     shared: Arc<Shared>,
     rules: Arc<Rules>,
     failures: Failures,
+    step_up: Option<StepUp>,
 }
 
 impl Front {
@@ -446,6 +459,11 @@ impl Accept for Front {
             stage: client.stage,
         };
         session::run(&self.shared, caller, client.stream).await;
+    }
+
+    async fn step_up(&self, asked: Asked<'_>) -> Result<Issued, LoginError> {
+        let step_up = self.step_up.as_ref().ok_or(LoginError::None)?;
+        step_up.give(asked, &self.rules).await
     }
 
     async fn cancel(&self, pid: i32, secret: &[u8]) {

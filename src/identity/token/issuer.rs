@@ -170,6 +170,7 @@ impl Issuer {
             _ => BTreeSet::new(),
         };
         groups.retain(|group| self.config.counts(group));
+        let (amr, second_factor) = self.factors(&claims, issued, now, skew)?;
         let id = match claims.0.contains_key("jti") {
             true => match claims.text("jti")? {
                 long if long.len() > ID => digest(long.as_bytes()),
@@ -186,6 +187,8 @@ impl Issuer {
                 expires: expires.checked_add(skew).map_err(|_| TokenError::Claims)?,
                 purpose: None,
                 run: None,
+                amr,
+                second_factor,
                 issuer: Some(self.name.clone()),
                 // No later than it can have been by this clock: for whoever asks whether
                 // it was issued before a revocation.
@@ -198,6 +201,48 @@ impl Issuer {
                 groups: groups.into_iter().map(Arc::from).collect(),
             },
         })
+    }
+}
+
+impl Issuer {
+    /// How its bearer proved who they are, and when a second factor was among it. Neither
+    /// claim is read that nothing is configured of.
+    fn factors(
+        &self,
+        claims: &Claims<'_>,
+        issued: Option<Timestamp>,
+        now: Timestamp,
+        skew: SignedDuration,
+    ) -> Result<(BTreeSet<Arc<str>>, Option<Timestamp>), TokenError> {
+        let has = |name: &str| claims.0.contains_key(name);
+        let mut amr = BTreeSet::new();
+        let mut proved = false;
+        if !self.config.amr.is_empty() && has("amr") {
+            // An array always (RFC 8176, section 2); of it, what counts is remembered.
+            let all = claims.0.get("amr").filter(|amr| amr.is_array());
+            all.ok_or(TokenError::Claims)?;
+            let counting = claims.list("amr")?;
+            amr = counting
+                .into_iter()
+                .filter(|one| self.config.amr.contains(*one))
+                .map(Arc::from)
+                .collect();
+            proved |= !amr.is_empty();
+        }
+        if !self.config.acr.is_empty() && has("acr") {
+            proved |= self.config.acr.contains(claims.text("acr")?);
+        }
+        if !proved {
+            return Ok((amr, None));
+        }
+        // Where it does not say when they were asked, no later than it was issued; where it
+        // does not say that either, at no time that is recent.
+        let at = claims.time("auth_time")?.or(issued);
+        let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
+        match now.duration_until(at) > skew {
+            true => Err(TokenError::Early(at)),
+            false => Ok((amr, Some(at.min(now)))),
+        }
     }
 }
 

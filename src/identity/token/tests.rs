@@ -68,6 +68,7 @@ pub(crate) fn claims(sub: &str) -> Claims {
         sub: sub.into(),
         kind: Kind::Agent,
         act: None,
+        amr: Default::default(),
         roles: None,
         dataset: None,
         purpose: None,

@@ -62,7 +62,7 @@ impl Identities for OneAnalyst {
             owner: None,
             on_behalf_of: None,
             method,
-            mfa: false,
+            mfa: None,
             token: None,
             certificate: None,
         })

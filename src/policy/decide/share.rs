@@ -33,6 +33,8 @@ pub(super) struct Share {
 enum Lock {
     /// A second factor.
     Factor,
+    /// One that was proved not so long ago.
+    Recent,
     /// A token that uses its role.
     Role,
     /// A dataset that is not isolated.
@@ -104,14 +106,30 @@ impl Share {
                 let grant = grant.clone();
                 if let Some(why) = dormant {
                     share.dormant.push((grant, why));
-                } else if grant.apart {
+                    continue;
+                }
+                if grant.apart {
                     share.locked.push((grant, Lock::Dataset));
-                } else if !principal.uses(role) {
+                    continue;
+                }
+                if !principal.uses(role) {
                     share.locked.push((grant, Lock::Role));
-                } else if grant.mfa && !principal.mfa {
-                    share.locked.push((grant, Lock::Factor));
-                } else {
-                    share.grants.push(grant);
+                    continue;
+                }
+                let lasts = match (grant.factor, principal.mfa) {
+                    (Some(_), None) => {
+                        share.locked.push((grant, Lock::Factor));
+                        continue;
+                    }
+                    (Some(factor), Some(proved)) => factor.lasts(proved),
+                    (None, _) => None,
+                };
+                match lasts {
+                    Some(end) if now >= end => share.locked.push((grant, Lock::Recent)),
+                    end => {
+                        until = until.into_iter().chain(end).min();
+                        share.grants.push(grant);
+                    }
                 }
             }
         }
@@ -149,6 +167,14 @@ impl Share {
         let grants = self.grants.iter();
         let mut giving = grants.filter(|grant| grant.actions.contains(&action));
         giving.next().map(|grant| grant.rule())
+    }
+
+    /// Whether a second factor would give something of a relation, or of any.
+    pub(super) fn wants_factor(&self, subject: Option<&Subject<'_>>) -> bool {
+        self.locked.iter().any(|(grant, lock)| {
+            matches!(lock, Lock::Factor | Lock::Recent)
+                && subject.is_none_or(|subject| grant.names(&subject.names))
+        })
     }
 
     /// Whether a grant of everything shows every tag in clear, and none forbids.
@@ -271,6 +297,9 @@ impl Share {
             let rule = grant.rule();
             return match lock {
                 Lock::Factor => format!("{rule} grants {label} only with a second factor"),
+                Lock::Recent => {
+                    format!("{rule} grants {label} only with a second factor proved more recently")
+                }
                 Lock::Role => format!("{rule} grants {label}, but the token leaves it out"),
                 Lock::Dataset => format!(
                     "{rule} grants every dataset, and this one is isolated: a grant must name it"

@@ -7,11 +7,12 @@ use super::{Policy, PolicyError, distance, nearest};
 use crate::identity::Kind;
 use crate::identity::certificate;
 use crate::identity::stand_in::StandIns;
+use crate::identity::totp::Sealed;
 use crate::identity::verifier::Verifier;
 use crate::policy::expression::Expression;
 use crate::policy::file::{self, At, Entries, File, TagRule};
 use crate::policy::model::{
-    Certified, Dataset, Digested, Grant, Identity, Rows, Table, Tag, TagTreatment,
+    Certified, Dataset, Digested, Factor, Grant, Identity, Rows, Table, Tag, TagTreatment,
 };
 use crate::policy::pattern::{Name, Pattern};
 use crate::policy::window::Window;
@@ -290,6 +291,7 @@ fn grant(
         ));
     }
     let limits = limits(grant.limits.as_ref())?;
+    let factor = factor(*line, &grant.require)?;
     let hours = hours(*line, grant.hours.as_deref())?;
     let environments = environments(*line, grant.environments.as_deref())?;
     let checked = |dataset: &Arc<str>| Grant {
@@ -306,7 +308,7 @@ fn grant(
         until,
         hours: hours.clone(),
         environments: environments.clone(),
-        mfa: grant.require.mfa,
+        factor,
         apart: of.value == "*" && datasets.get(dataset).is_some_and(|one| one.isolated),
     };
     Ok(names.into_iter().map(checked).collect())
@@ -428,6 +430,25 @@ fn limits(limits: Option<&file::GrantLimits>) -> Result<Limits, Fault> {
     })
 }
 
+fn factor(line: u64, require: &file::Requirements) -> Result<Option<Factor>, Fault> {
+    let max_age = require.max_age.as_ref().map(|at| {
+        let age = milliseconds(&at.value).and_then(|age| i64::try_from(age).ok());
+        age.map(jiff::SignedDuration::from_millis).ok_or_else(|| {
+            let what = format!("`{}` is no age", at.value);
+            Fault::new(at.line, &what, Some("write 15min or 8h".into()))
+        })
+    });
+    match (require.mfa, max_age.transpose()?) {
+        (true, max_age) => Ok(Some(Factor { max_age })),
+        (false, None) => Ok(None),
+        (false, Some(_)) => Err(Fault::new(
+            line,
+            "`max_age` is that of a second factor, and none is required",
+            Some("write require: { mfa: true, max_age: 8h }".into()),
+        )),
+    }
+}
+
 /// Above zero (which Postgres takes for no limit at all), and below its own
 /// largest.
 fn milliseconds(text: &str) -> Option<u64> {
@@ -508,6 +529,8 @@ fn identity(
         let what = "`clientcert` is for what is shown beside a password or a token: there is none";
         return Err(Fault::new(clientcert.line, what, None));
     }
+    let totp = totp(identity)?;
+    let may_act = may_act(name, identity, kinds)?;
     let credential = identity.scram.is_some() || identity.certificate.is_some() || identity.tokens;
     if !credential && !identity.disabled {
         warnings.push(format!(
@@ -526,6 +549,8 @@ fn identity(
         owner,
         verifier: verifier.transpose()?,
         tokens: identity.tokens,
+        totp,
+        may_act,
         certificate: identity.certificate.as_ref().map(named).transpose()?,
         clientcert: identity.clientcert.as_ref().map(beside).transpose()?,
         disabled: identity.disabled,
@@ -578,6 +603,49 @@ fn clientcert(at: &At<String>, personal: bool) -> Result<certificate::Template, 
         return Err(Fault::new(at.line, &what, Some(hint.into())));
     }
     Ok(template)
+}
+
+/// The second factor of a human who has a first.
+fn totp(identity: &file::Identity) -> Result<Option<Sealed>, Fault> {
+    let Some(totp) = &identity.totp else {
+        return Ok(None);
+    };
+    let fault = |what: &str| Err(Fault::new(totp.line, what, None));
+    if identity.kind != Kind::Human {
+        return fault("`totp` is a second factor of humans: nobody else reads a code off");
+    }
+    if identity.scram.is_none() {
+        return fault("`totp` is a second factor, beside the password that `scram` verifies");
+    }
+    totp.value.parse().map(Some).map_err(|error| {
+        let hint = "`pgveil identity enroll-totp` prints one";
+        let what = format!("`totp` is no sealed secret: {error}");
+        Fault::new(totp.line, &what, Some(hint.into()))
+    })
+}
+
+/// Agents that exist, who may act on behalf of a human.
+fn may_act(
+    name: &At<String>,
+    identity: &file::Identity,
+    kinds: &BTreeMap<&str, Kind>,
+) -> Result<Option<BTreeSet<Arc<str>>>, Fault> {
+    let Some(agents) = &identity.may_act else {
+        return Ok(None);
+    };
+    if identity.kind != Kind::Human {
+        let what = format!("`{}` is no human: nobody acts on its behalf", name.value);
+        return Err(Fault::new(name.line, &what, None));
+    }
+    let known = |agent: &At<String>| match kinds.get(&*agent.value) {
+        Some(_) => Ok(Arc::from(agent.value.as_str())),
+        None => Err(Fault::new(
+            agent.line,
+            &format!("no identity `{}`", agent.value),
+            did_you_mean(&agent.value, kinds.keys().copied()),
+        )),
+    };
+    agents.iter().map(known).collect::<Result<_, _>>().map(Some)
 }
 
 /// The warning about an identity that cannot prove itself.

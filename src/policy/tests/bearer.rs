@@ -219,6 +219,113 @@ fn whoever_came_by_a_token_stays_as_long_as_policy_says_so() {
     assert_eq!(late.unwrap_err(), TokenError::Expired(token.expires));
 }
 
+/// A sealed secret: which does not matter here.
+fn sealed() -> String {
+    use crate::identity::totp::{Sealer, Totp};
+    let sealer = Sealer::new(b"a key").unwrap();
+    let totp = Totp::generate().unwrap();
+    sealer.seal("analyst", &totp).unwrap().encode()
+}
+
+#[test]
+fn a_second_factor_is_its_subject_s_alone_and_lasts_as_long_as_policy_has_it() {
+    let factor = format!("roles: [reads], totp: '{}',", sealed());
+    let text = TEXT.replace("roles: [reads],", &factor);
+    let world = World::new(&text);
+    let human = Claims {
+        kind: Kind::Human,
+        ..claims("analyst")
+    };
+    // A token that says of no factor is still none for who has a password.
+    assert_eq!(
+        world.log_in("analyst", &human).unwrap_err(),
+        TokenError::Identity
+    );
+    let stepped_up = world.log_in("analyst", &human.clone().by_two_factors());
+    assert_eq!(stepped_up.unwrap().mfa, Some(now()));
+    // Whoever acts has proved nothing by it, nor gets in by it.
+    let acting = |agent: &str| acting(agent, "analyst").by_two_factors();
+    let agent = world.log_in("other", &acting("other")).unwrap();
+    assert_eq!(agent.mfa, None);
+    assert_eq!(agent.on_behalf_of.as_ref().unwrap().mfa, Some(now()));
+    assert_eq!(
+        world.log_in("analyst", &acting("analyst")).unwrap_err(),
+        TokenError::Identity
+    );
+    let own = world.log_in("other", &claims("other").by_two_factors());
+    assert_eq!(own.unwrap().mfa, None);
+    // Without it in policy, it is none.
+    let token = agent.token.clone().unwrap();
+    let later = policy(TEXT).trusting(world.policy.tokens().clone());
+    let still = later.still(&agent, &token, now()).unwrap();
+    assert_eq!(still.on_behalf_of.unwrap().mfa, None);
+    let known = world.log_in("analyst", &human.by_two_factors()).unwrap();
+    let token = known.token.clone().unwrap();
+    let gone = later.still(&known, &token, now());
+    assert_eq!(gone.unwrap_err(), TokenError::Identity);
+}
+
+#[test]
+fn a_human_says_who_may_act_for_them() {
+    let with = |agents: &str| {
+        TEXT.replace(
+            "roles: [reads],",
+            &format!("roles: [reads], may_act: {agents},"),
+        )
+    };
+    let world = World::new(&with("[other]"));
+    let agent = world.log_in("other", &acting("other", "analyst")).unwrap();
+    assert_eq!(
+        world
+            .log_in("trainer", &acting("trainer", "analyst"))
+            .unwrap_err(),
+        TokenError::MayAct
+    );
+    assert!(world.log_in("trainer", &claims("trainer")).is_ok());
+    let token = agent.token.clone().unwrap();
+    let later = policy(&with("[]")).trusting(world.policy.tokens().clone());
+    let still = later.still(&agent, &token, now());
+    assert_eq!(still.unwrap_err(), TokenError::MayAct);
+    for (text, error) in [
+        (
+            with("[othr]"),
+            "p.yaml:7: no identity `othr`; did you mean `other`?",
+        ),
+        (
+            TEXT.replace(
+                "other: { kind: agent,",
+                "other: { kind: agent, may_act: [],",
+            ),
+            "p.yaml:9: `other` is no human: nobody acts on its behalf",
+        ),
+        (
+            TEXT.replace(
+                "roles: [reads], scram:",
+                &format!("roles: [reads], totp: '{}', certificate:", sealed()),
+            ),
+            "p.yaml:7: `totp` is a second factor, beside the password that `scram` verifies",
+        ),
+        (
+            TEXT.replace(
+                "other: { kind: agent,",
+                &format!("other: {{ kind: agent, totp: '{}',", sealed()),
+            ),
+            "p.yaml:9: `totp` is a second factor of humans: nobody else reads a code off",
+        ),
+    ] {
+        assert_eq!(super::refused(&text), error);
+    }
+    let clear = TEXT.replace(
+        "roles: [reads],",
+        "roles: [reads], totp: GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ,",
+    );
+    let error = super::refused(&clear);
+    assert!(
+        error.contains("`totp` is no sealed secret") && !error.contains("GEZD"),
+        "{error}"
+    );
+}
+
 #[test]
 fn who_is_asked_for_a_token_is_told_by_policy_alone() {
     let policy = World::new(TEXT).policy;

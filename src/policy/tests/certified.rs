@@ -130,7 +130,7 @@ fn who_is_not_listed_is_what_the_rule_says() {
     assert_eq!((&*principal.name, principal.kind), (name, Kind::Agent));
     assert_eq!(principal.owner.as_deref(), Some("analyst"));
     assert_eq!(principal.roles.len(), 1);
-    assert!(!principal.mfa);
+    assert!(principal.mfa.is_none());
 }
 
 #[test]

@@ -533,12 +533,45 @@ fn times_and_second_factors() {
     );
     let policy = two(locked, plain);
     let proved = Principal {
-        mfa: true,
+        mfa: Some(NOW.parse().unwrap()),
         ..who(&policy)
     };
     assert_eq!(
         shown(CUSTOMERS, &ask(&policy, &proved, CUSTOMERS, NOW)),
         "read: id=clear email=clear ssn=hide region=clear"
+    );
+}
+
+/// A factor that was proved too long ago is none; what its grants forbid stays forbidden.
+#[test]
+fn a_second_factor_ages() {
+    let recent = "[{ dataset: shop, tables: ['*'], tags: { email: clear, ssn: hide }, limits: { rows_per_query: 7 }, require: { mfa: true, max_age: 15min } }]";
+    let plain = "[{ dataset: shop, tables: ['*'], tags: { '*': { mask: hash } } }]";
+    let policy = two(recent, plain);
+    let now: jiff::Timestamp = NOW.parse().unwrap();
+    let proved = |minutes: i64| Principal {
+        mfa: Some(now - jiff::SignedDuration::from_mins(minutes)),
+        ..who(&policy)
+    };
+    let seen = |minutes: i64| {
+        let rights = policy.rights(&proved(minutes), "shop", now);
+        let customers = shown(CUSTOMERS, &ask(&policy, &proved(minutes), CUSTOMERS, NOW));
+        assert_eq!(rights.limits().rows_per_query, Some(7));
+        (customers, rights.valid_until(), rights.wants_factor(None))
+    };
+    let all = "read: id=clear email=clear ssn=hide region=clear";
+    let less = "read: id=clear email=mask:hash ssn=hide region=clear";
+    let end = now + jiff::SignedDuration::from_mins(1);
+    assert_eq!(seen(14), (all.into(), Some(end), false));
+    assert_eq!(seen(15), (less.into(), None, true));
+    let alone = two(recent, "");
+    let stale = Principal {
+        mfa: proved(15).mfa,
+        ..who(&alone)
+    };
+    assert_eq!(
+        shown(CUSTOMERS, &ask(&alone, &stale, CUSTOMERS, NOW)),
+        "none: role one (p.yaml:11) grants public.customers only with a second factor proved more recently"
     );
 }
 
@@ -768,7 +801,7 @@ fn roles_are_those_of_this_policy() {
         owner: None,
         on_behalf_of: None,
         method: Method::Scram,
-        mfa: false,
+        mfa: None,
         token: None,
         certificate: None,
     };

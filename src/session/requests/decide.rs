@@ -121,7 +121,8 @@ where
         }
         self.look()?;
         if self.sight.standing.nothing {
-            return Err(Refused::from(no_grant(&session.dataset.name)).into());
+            let told = no_grant(&session.dataset.name, &self.sight.standing);
+            return Err(Refused::from(told).into());
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use crate::audit::Event;
 use crate::audit::record::{Refusal, Statement, What};
 use crate::error::{Severity, SqlState, Tell, Told};
 use crate::session::End;
+use crate::session::authority::Standing;
 use crate::session::names::Change;
 use crate::session::pipeline::{Entry, Expect, Pipeline, Run};
 use crate::sql::{self, Denial, Effect, Reason};
@@ -344,12 +345,15 @@ pub(super) fn function_call() -> Told {
     .hint("call the function by SELECT")
 }
 
-pub(in crate::session) fn no_grant(dataset: &str) -> Told {
-    Told::error(
+pub(in crate::session) fn no_grant(dataset: &str, standing: &Standing) -> Told {
+    let told = Told::error(
         SqlState::INSUFFICIENT_PRIVILEGE,
         format!("no grant of yours names the dataset `{dataset}`"),
-    )
-    .hint("ask for a role that does")
+    );
+    match standing.rights.wants_factor(None) {
+        true => told.hint(sql::step_up::HINT),
+        false => told.hint("ask for a role that does"),
+    }
 }
 
 pub(super) fn violation(what: String) -> End {

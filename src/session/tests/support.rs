@@ -497,7 +497,7 @@ async fn enter(
             owner: None,
             on_behalf_of: None,
             method: Method::Scram,
-            mfa: false,
+            mfa: None,
             token: None,
             certificate: None,
         },

@@ -5,10 +5,14 @@
 
 use super::reach::Reached;
 use crate::policy::Treatment;
-use crate::sql::{Denial, Reason, RelationUse, scan};
+use crate::sql::{Context, Denial, Reason, RelationUse, scan, step_up};
 
 /// Refuses a statement that refers to a blocked column, and says what would do.
-pub(super) fn refuse(reached: &[Reached], touched: &[RelationUse]) -> Result<(), Denial> {
+pub(super) fn refuse(
+    reached: &[Reached],
+    touched: &[RelationUse],
+    context: &Context<'_>,
+) -> Result<(), Denial> {
     for one in reached {
         let Some(access) = &one.access else { continue };
         let Some(used) = touched.iter().find(|used| used.oid == one.relation.oid) else {
@@ -46,10 +50,14 @@ pub(super) fn refuse(reached: &[Reached], touched: &[RelationUse]) -> Result<(),
                 one.relation.label()
             ),
         )
-        .hint(match rest.is_empty() {
-            true => "no column of this relation is open to your roles".to_owned(),
-            false => format!("select {} from {}", rest.join(", "), one.relation.label()),
-        })
+        .hint(step_up::hint(
+            &one.relation,
+            context,
+            match rest.is_empty() {
+                true => "no column of this relation is open to your roles".to_owned(),
+                false => format!("select {} from {}", rest.join(", "), one.relation.label()),
+            },
+        ))
         .touching(touched.to_vec()));
     }
     Ok(())

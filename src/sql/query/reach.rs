@@ -15,7 +15,8 @@ use crate::sql::canonical::Canonical;
 use crate::sql::names::lookup;
 use crate::sql::step::{Step, wrong};
 use crate::sql::survey::{RelationSite, Role, Survey};
-use crate::sql::{Context, Denial, Reason, RelationUse, system, temporary, types, updatable};
+use crate::sql::{Context, Denial, Reason, RelationUse, step_up};
+use crate::sql::{system, temporary, types, updatable};
 
 /// A relation as the statement reaches it.
 pub(super) struct Reached {
@@ -153,7 +154,7 @@ pub(super) fn reach(
             }
         }
         Role::Read => {
-            permitted(relation, &access, Action::Read)?;
+            permitted(relation, &access, Action::Read, context)?;
             // Which rows are drawn depends on where they lie among the hidden.
             if access.filter.is_some() && sampled && !wrong(Step::Sample) {
                 return Err(Denial::new(
@@ -203,7 +204,12 @@ pub(super) fn row_is_foreign(relation: &Relation, context: &Context<'_>) -> bool
     types::row(relation, context).is_err() && !wrong(Step::Row)
 }
 
-fn permitted(relation: &Relation, access: &RelationAccess, action: Action) -> Result<(), Denial> {
+fn permitted(
+    relation: &Relation,
+    access: &RelationAccess,
+    action: Action,
+    context: &Context<'_>,
+) -> Result<(), Denial> {
     match access.actions.contains(&action) || wrong(Step::Grant) {
         true => Ok(()),
         false => Err(Denial::new(
@@ -215,7 +221,11 @@ fn permitted(relation: &Relation, access: &RelationAccess, action: Action) -> Re
                 access.rule
             ),
         )
-        .hint("ask for a grant, or select from a relation that your roles name")),
+        .hint(step_up::hint(
+            relation,
+            context,
+            "ask for a grant, or select from a relation that your roles name".into(),
+        ))),
     }
 }
 
@@ -233,7 +243,7 @@ fn target(
     access: &RelationAccess,
     context: &Context<'_>,
 ) -> Result<Vec<RelationUse>, Denial> {
-    permitted(relation, access, Action::Write)?;
+    permitted(relation, access, Action::Write, context)?;
     if wrong(Step::Target) {
         return Ok(Vec::new());
     }
@@ -270,7 +280,7 @@ fn through(
     access: &RelationAccess,
     context: &Context<'_>,
 ) -> Result<Vec<RelationUse>, Denial> {
-    permitted(view, access, Action::Read)?;
+    permitted(view, access, Action::Read, context)?;
     let read = super::views::stored(view, context)?;
     for relation in updatable::allow(view, context)? {
         if !wrong(Step::Row) {

@@ -132,6 +132,8 @@ pub(crate) fn config(jwks: &Path) -> config::Issuer {
         name: "email".into(),
         groups: Some("groups".into()),
         group_names: None,
+        amr: ["mfa", "hwk"].map(str::to_owned).into(),
+        acr: ["high".to_owned()].into(),
         kind: Kind::Human,
         algorithms: vec![Algorithm::Rs256, Algorithm::Es256, Algorithm::EdDsa],
         skew: Duration::from_secs(60),
@@ -185,6 +187,73 @@ fn each_algorithm_is_verified_by_its_own_key() {
             .issuer
             .is_none()
     );
+}
+
+/// What counts as a second factor is what the configuration says.
+#[test]
+fn second_factors_are_those_that_are_configured() {
+    let home = home();
+    let with = |more: Value| {
+        let mut claims = claims();
+        let all = more.as_object().unwrap().clone();
+        claims.as_object_mut().unwrap().extend(all);
+        let token = signed("e", &header("e"), &claims);
+        home.tokens().verify(&token, now())
+    };
+    let at = now().as_second();
+    let moment = |second| jiff::Timestamp::from_second(second).unwrap();
+    for (more, proved) in [
+        (json!({}), None),
+        (json!({ "amr": ["pwd"] }), None),
+        (json!({ "amr": [], "acr": "low" }), None),
+        (json!({ "amr": ["pwd", "mfa"] }), Some(at)),
+        (
+            json!({ "amr": ["hwk"], "auth_time": at - 900 }),
+            Some(at - 900),
+        ),
+        (
+            json!({ "acr": "high", "auth_time": at as f64 - 90.5 }),
+            Some(at - 91),
+        ),
+        // Clocks differ: no later than now.
+        (json!({ "acr": "high", "auth_time": at + 60 }), Some(at)),
+    ] {
+        let verified = with(more.clone()).unwrap();
+        assert_eq!(verified.token.second_factor, proved.map(moment), "{more}");
+    }
+    let counted = with(json!({ "amr": ["pwd", "mfa", "hwk"] }))
+        .unwrap()
+        .token
+        .amr;
+    assert_eq!(counted, ["hwk".into(), "mfa".into()].into());
+    for (more, why) in [
+        (json!({ "amr": "mfa" }), TokenError::Claims),
+        (json!({ "amr": ["mfa", 1] }), TokenError::Claims),
+        (json!({ "amr": { "mfa": true } }), TokenError::Claims),
+        (json!({ "amr": null }), TokenError::Claims),
+        (json!({ "acr": ["high"] }), TokenError::Claims),
+        (json!({ "acr": 2 }), TokenError::Claims),
+        (
+            json!({ "acr": "high", "auth_time": "now" }),
+            TokenError::Claims,
+        ),
+        (
+            json!({ "acr": "high", "auth_time": at + 61 }),
+            TokenError::Early(moment(at + 61)),
+        ),
+    ] {
+        assert_eq!(with(more.clone()).unwrap_err(), why, "{more}");
+    }
+    // Of what nothing is configured, nothing is read.
+    let mut plain = self::home();
+    let issuer = plain.issuers.get_mut("corp").unwrap();
+    (issuer.amr, issuer.acr) = Default::default();
+    let mut claims = claims();
+    (claims["amr"], claims["acr"]) = (json!("mfa"), json!("high"));
+    let verified = plain
+        .tokens()
+        .verify(&signed("e", &header("e"), &claims), now());
+    assert_eq!(verified.unwrap().token.second_factor, None);
 }
 
 #[test]
