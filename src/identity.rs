@@ -4,6 +4,7 @@
 
 pub mod certificate;
 pub mod login;
+pub mod oauth;
 pub mod scram;
 pub mod stand_in;
 pub mod token;

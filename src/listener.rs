@@ -11,6 +11,7 @@ mod endpoint;
 #[doc(hidden)]
 pub mod fuzzing;
 mod handshake;
+mod oauth;
 pub mod options;
 mod refused;
 mod startup;
@@ -47,6 +48,7 @@ use crate::config::{Listen, Plaintext};
 use crate::error::Told;
 use crate::identity::certificate::{Certificate, CertificateError, Presented};
 use crate::identity::login::LoginError;
+use crate::identity::oauth::Discovery;
 use crate::identity::token::TokenError;
 use crate::identity::verifier::Verifier;
 use crate::identity::{Method, Principal};
@@ -113,6 +115,14 @@ pub trait Identities: Send + Sync {
     fn stand_in(&self, name: &str) -> Verifier;
     /// Whether a name, known or not, is asked for a token instead.
     fn by_token(&self, name: &str) -> bool;
+    /// Whether a name that is asked for a token, known or not, is asked by OAUTHBEARER.
+    fn by_oauth(&self, _name: &str) -> bool {
+        false
+    }
+    /// Where a token under that name is to be had, if that can be told.
+    fn discovery(&self, _name: &str) -> Option<Discovery> {
+        None
+    }
     /// The principal who has a token, under that name, for that dataset.
     ///
     /// # Errors
@@ -160,6 +170,14 @@ impl Identities for Policy {
 
     fn by_token(&self, name: &str) -> bool {
         self.by_token(name)
+    }
+
+    fn by_oauth(&self, name: &str) -> bool {
+        self.by_oauth(name)
+    }
+
+    fn discovery(&self, name: &str) -> Option<Discovery> {
+        self.tokens().discovery(name)
     }
 
     fn bearer(&self, name: &str, dataset: &str, token: &str) -> Result<Principal, TokenError> {

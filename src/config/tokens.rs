@@ -62,6 +62,13 @@ pub struct Issuer {
     /// The groups of those that count, such as `data-*`: one `*` in each, at most. Left
     /// out: all; where there are several issuers with groups, each must say.
     pub group_names: Option<Vec<String>>,
+    /// Whether all of these names are asked for a token by OAUTHBEARER, which libpq speaks
+    /// since 18. Left out: as a password.
+    #[serde(default)]
+    pub oauth: bool,
+    /// What clients that speak it are told to ask the issuer for.
+    #[serde(default = "default_scope")]
+    pub scope: String,
     /// The values of its tokens' `amr` that stand for a second factor, such as `mfa`. Left
     /// out: none.
     #[serde(default)]
@@ -112,6 +119,12 @@ impl Algorithm {
 }
 
 impl Issuer {
+    /// Where it says what it offers (OpenID Connect Discovery 1.0, section 4).
+    pub(crate) fn document(&self) -> String {
+        let issuer = self.issuer.trim_end_matches('/');
+        format!("{issuer}/.well-known/openid-configuration")
+    }
+
     /// Whether a name is one of those that its tokens may have.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.names.iter().any(|pattern| is_like(pattern, name))
@@ -211,6 +224,10 @@ fn is_like(pattern: &str, name: &str) -> bool {
 
 fn default_name() -> String {
     "sub".into()
+}
+
+fn default_scope() -> String {
+    "openid".into()
 }
 
 fn default_kind() -> Kind {

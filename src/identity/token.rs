@@ -25,6 +25,7 @@ pub use key::Key;
 pub use revoked::Revocation;
 
 use super::Kind;
+use super::oauth::Discovery;
 use crate::audit::Id;
 use crate::config;
 use issuer::Issuer;
@@ -438,6 +439,18 @@ impl Tokens {
     /// Whether tokens of others may have that name: all such are asked for one.
     pub fn names(&self, name: &str) -> bool {
         self.issuers.iter().any(|issuer| issuer.has(name))
+    }
+
+    /// Whether tokens under that name are asked for by OAUTHBEARER.
+    pub fn by_oauth(&self, name: &str) -> bool {
+        let mut issuers = self.issuers.iter();
+        issuers.any(|issuer| issuer.has(name) && issuer.by_oauth())
+    }
+
+    /// Where tokens under that name are to be had, if others issue them.
+    pub fn discovery(&self, name: &str) -> Option<Discovery> {
+        let issuer = self.issuers.iter().find(|issuer| issuer.has(name));
+        issuer.map(Issuer::discovery)
     }
 
     /// The id of a token that one of these keys has signed, in force or not.

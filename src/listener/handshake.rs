@@ -12,10 +12,10 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::startup::{Opening, Startup};
+use super::startup::{Credential, Opening, Startup};
 use super::throttle::Attempt;
 use super::tls::{ALPN, Tls, TlsInfo};
-use super::{Identities, Refused, Stream};
+use super::{Identities, Refused, Stream, oauth};
 use crate::identity::Principal;
 use crate::identity::certificate::{Certificate, CertificateError};
 use crate::identity::scram::{self, Scram, ScramError};
@@ -206,15 +206,23 @@ pub(super) async fn authenticate<I: Identities>(
         lacks: identities.lacks(user, shown.as_ref()),
         attempt: channel.attempt,
     };
-    // Whoever says so is asked for a token, whatever the name: nothing shows by it.
+    // Whoever says so is asked for a token, whatever the name: nothing shows by it. That is
+    // looked up for everybody, so that it costs everybody the same.
     let by_token = identities.by_token(user);
-    let principal = if !by_token && startup.credential.is_none() {
-        let endpoint = channel.tls.and_then(|tls| tls.endpoint.clone());
-        scram(stream, &caller, identities, endpoint, &mut out).await?
-    } else if channel.private {
-        token(stream, &caller, identities, &mut out).await?
-    } else {
-        return Err(Refused::OpenToken);
+    let by_oauth = identities.by_oauth(user);
+    let asked = match startup.credential {
+        None if by_token && by_oauth => Some(Credential::OAuth),
+        None if by_token => Some(Credential::Token),
+        said => said,
+    };
+    let principal = match asked {
+        None => {
+            let endpoint = channel.tls.and_then(|tls| tls.endpoint.clone());
+            scram(stream, &caller, identities, endpoint, &mut out).await?
+        }
+        Some(_) if !channel.private => return Err(Refused::OpenToken),
+        Some(Credential::Token) => token(stream, &caller, identities, &mut out).await?,
+        Some(Credential::OAuth) => oauth::bearer(stream, &caller, identities, &mut out).await?,
     };
     wire::put(&mut out, &Authentication::Ok);
     send(stream, &out).await?;
@@ -222,13 +230,13 @@ pub(super) async fn authenticate<I: Identities>(
 }
 
 /// Who is to prove who it is by something else than a certificate, or beside it.
-struct Caller<'a> {
-    user: &'a str,
-    dataset: &'a str,
-    shown: Option<&'a Certificate>,
+pub(super) struct Caller<'a> {
+    pub(super) user: &'a str,
+    pub(super) dataset: &'a str,
+    pub(super) shown: Option<&'a Certificate>,
     /// What keeps it out whatever else it proves.
-    lacks: Option<CertificateError>,
-    attempt: Attempt<'a>,
+    pub(super) lacks: Option<CertificateError>,
+    pub(super) attempt: Attempt<'a>,
 }
 
 impl Caller<'_> {
@@ -370,7 +378,7 @@ pub(super) async fn response(
 }
 
 /// SASLInitialResponse: the mechanism's name, and the data if there is any.
-fn initial_response(body: &[u8]) -> Result<(&str, Option<&[u8]>), Refused> {
+pub(super) fn initial_response(body: &[u8]) -> Result<(&str, Option<&[u8]>), Refused> {
     let end = body.iter().position(|&byte| byte == 0);
     let (name, rest) = end
         .and_then(|end| body.split_at_checked(end))

@@ -9,6 +9,7 @@ use super::options::OptionsError;
 use crate::error::{SqlState, Tell, Told};
 use crate::identity::certificate::CertificateError;
 use crate::identity::login::LoginError;
+use crate::identity::oauth::OAuthError;
 use crate::identity::scram::ScramError;
 use crate::identity::token::TokenError;
 
@@ -136,6 +137,20 @@ pub enum Refused {
     /// A password's form.
     #[error("malformed password message")]
     PasswordMessage,
+    /// The same, given by OAUTHBEARER.
+    #[error("the bearer token of user \"{user}\" is not taken: {why}")]
+    Bearer {
+        /// The name that was claimed
+        user: String,
+        /// For the record alone
+        why: String,
+    },
+    /// No token: it asks where they are to be had.
+    #[error("user \"{0}\" asks where tokens are to be had")]
+    Discovery(String),
+    /// An OAUTHBEARER message's form.
+    #[error(transparent)]
+    OAuth(#[from] OAuthError),
     /// A way to prove oneself that there is none of.
     #[error("`pgveil.credential` is `token` or `oauth`")]
     Credential,
@@ -169,7 +184,7 @@ impl Refused {
     pub(super) fn is_failure(&self) -> bool {
         matches!(
             self,
-            Self::Password(_) | Self::Token { .. } | Self::Unbound { .. }
+            Self::Password(_) | Self::Token { .. } | Self::Unbound { .. } | Self::Bearer { .. }
         )
     }
 
@@ -267,6 +282,12 @@ impl Tell for Refused {
                 "show one that is in force and issued for this proxy (sslcert, sslkey), or, \
                  where a password is enough, none (sslcertmode=disable)",
             ),
+            Self::Bearer { user, .. } | Self::Discovery(user) => Told::fatal(
+                SqlState::INVALID_AUTHORIZATION,
+                format!("oauth bearer authentication failed for user \"{user}\""),
+            )
+            .hint("tokens expire: ask for a new one"),
+            Self::OAuth(error) => error.tell(),
             Self::OpenToken => {
                 fatal(SqlState::INVALID_AUTHORIZATION).hint("connect with sslmode=require or above")
             }

@@ -4,5 +4,6 @@
 mod encryption;
 mod limits;
 mod names;
+mod oauth;
 mod startup;
 mod support;

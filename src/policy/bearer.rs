@@ -52,6 +52,11 @@ impl Policy {
         }
     }
 
+    /// Whether a name, which is asked for a token, is asked for it by OAUTHBEARER.
+    pub fn by_oauth(&self, name: &str) -> bool {
+        self.tokens.by_oauth(name)
+    }
+
     /// Who has a token, under that name, for that dataset.
     ///
     /// # Errors

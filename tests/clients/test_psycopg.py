@@ -1,15 +1,18 @@
 """psycopg 3: extended protocol with and without prepared statements, binary
 results, cursors on the server, COPY, pipelines, and what each persona sees."""
 
+import ctypes
 import datetime
 import decimal
 import io
 import ipaddress
+import pathlib
 import threading
 import unittest
 
 import psycopg
 from psycopg import errors, rows, types
+from psycopg.conninfo import conninfo_to_dict
 
 import demo
 
@@ -32,6 +35,66 @@ class Assistant(unittest.TestCase):
         for password in ("wrong", "a.b.c"):
             with self.assertRaisesRegex(psycopg.OperationalError, "authentication failed"):
                 demo.connect("assistant", password=password)
+
+
+class OAuth(unittest.TestCase):
+    """The same agent by OAUTHBEARER, which libpq speaks since 18: the token comes from a
+    hook, as it would from an application's own login."""
+
+    def setUp(self):
+        if psycopg.pq.version() < 180000:
+            self.skipTest("libpq before 18")
+        self.libpq = libpq()
+        self.asked = []
+        self.token = conninfo_to_dict(demo.dsn("assistant"))["password"]
+
+    def connect(self, token):
+        request = ctypes.create_string_buffer(token.encode())
+
+        @HOOK
+        def hook(kind, _connection, data):
+            if kind != BEARER_TOKEN:
+                return 0
+            asked = ctypes.cast(data, ctypes.POINTER(Request)).contents
+            self.asked.append(asked.openid_configuration.decode())
+            asked.token = ctypes.addressof(request)
+            return 1
+
+        self.libpq.PQsetAuthDataHook(hook)
+        self.addCleanup(self.libpq.PQsetAuthDataHook, HOOK())
+        issuer = "https://login.example/.well-known/openid-configuration"
+        return demo.connect("assistant", password="", options="-c pgveil.credential=oauth",
+                            oauth_issuer=issuer, oauth_client_id="test")
+
+    def test_a_token_is_taken(self):
+        with self.connect(self.token) as connection:
+            (email,) = connection.execute("select email from customers limit 1").fetchone()
+        self.assertRegex(email, r"^.\*\*\*@")
+        self.assertEqual(len(self.asked), 1)
+
+    def test_another_is_not(self):
+        with self.assertRaisesRegex(psycopg.OperationalError,
+                                    "oauth bearer authentication failed"):
+            self.connect("a.b.c")
+
+
+class Request(ctypes.Structure):
+    """PGoauthBearerRequest of libpq-fe.h."""
+
+    _fields_ = [(name, ctypes.c_char_p) for name in ("openid_configuration", "scope")] + [
+        (name, ctypes.c_void_p) for name in ("start", "cleanup", "token", "user")]
+
+
+BEARER_TOKEN = 1
+"""PQAUTHDATA_OAUTH_BEARER_TOKEN"""
+
+HOOK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+
+
+def libpq():
+    """The one that psycopg has loaded."""
+    maps = pathlib.Path("/proc/self/maps").read_text().split()
+    return ctypes.CDLL(next(path for path in maps if "/libpq" in path))
 
 
 class Analyst(unittest.TestCase):

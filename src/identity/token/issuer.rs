@@ -22,6 +22,7 @@ use serde_json::{Map, Value};
 use super::jws::Parts;
 use super::{Token, TokenError, TokensError, Verified};
 use crate::config::{self, Algorithm};
+use crate::identity::oauth::Discovery;
 
 /// Somebody whose tokens are taken.
 #[derive(Clone, Debug)]
@@ -91,6 +92,17 @@ impl Issuer {
     /// Whether a name is one of those that its tokens may have.
     pub(super) fn has(&self, name: &str) -> bool {
         self.config.has(name)
+    }
+
+    pub(super) fn by_oauth(&self) -> bool {
+        self.config.oauth
+    }
+
+    pub(super) fn discovery(&self) -> Discovery {
+        Discovery {
+            document: self.config.document(),
+            scope: self.config.scope.clone(),
+        }
     }
 
     /// The ids of its keys, as sessions remember them.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use crate::config::{Failures, ServerTls};
 use crate::identity::Kind;
 use crate::identity::certificate::{self as identity, CertificateError, Presented};
+use crate::identity::oauth::Discovery;
 use crate::identity::scram::tests::client_final;
 use crate::identity::stand_in::StandIns;
 use crate::identity::verifier::Verifier;
@@ -41,9 +42,16 @@ impl Identities for OneAnalyst {
         name.starts_with("job")
     }
 
+    fn discovery(&self, name: &str) -> Option<Discovery> {
+        name.starts_with("job").then(|| Discovery {
+            document: "https://login.corp.example/.well-known/openid-configuration".into(),
+            scope: "openid".into(),
+        })
+    }
+
     fn bearer(&self, name: &str, _: &str, token: &str) -> Result<Principal, TokenError> {
         match (name, token) {
-            ("job", "a token") => Ok(Principal {
+            ("job", "a token" | "abc") => Ok(Principal {
                 name: name.into(),
                 kind: Kind::Agent,
                 method: Method::Token,

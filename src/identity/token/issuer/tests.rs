@@ -132,6 +132,8 @@ pub(crate) fn config(jwks: &Path) -> config::Issuer {
         name: "email".into(),
         groups: Some("groups".into()),
         group_names: None,
+        oauth: false,
+        scope: "openid".into(),
         amr: ["mfa", "hwk"].map(str::to_owned).into(),
         acr: ["high".to_owned()].into(),
         kind: Kind::Human,
