@@ -35,7 +35,7 @@ pub use listen::{Failures, Listen, Plaintext, ServerTls};
 pub use login::Login;
 pub use secret::{Exec, Json, SecretRef};
 pub use sink::{Format, Retention, Sends, Sink, Sinks, Syslog, Webhook};
-pub use tokens::{Algorithm, Issuer, Tokens};
+pub use tokens::{Algorithm, Issuer, Jwks, Tokens};
 #[cfg(any(feature = "vault", test))]
 pub use vault::{AppRole, Kubernetes, Vault, VaultAuth, VaultDatabase, VaultKv};
 
@@ -238,7 +238,7 @@ impl Config {
             let key = login.key.paths_mut();
             key.into_iter().chain([&mut login.used])
         });
-        let issuers = self.issuers.values_mut().map(|issuer| &mut issuer.jwks);
+        let issuers = self.issuers.values_mut().flat_map(Issuer::paths);
         let datasets = self.datasets.values_mut().flat_map(|dataset| {
             let key = dataset.mask_key.iter_mut().flat_map(SecretRef::paths_mut);
             key.chain(dataset.upstream.paths())

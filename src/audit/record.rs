@@ -4,6 +4,7 @@
 //! a statement as the client wrote it, or a value of a row; a statement appears
 //! only normalized, its literals out.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -331,6 +332,9 @@ pub enum What {
         epoch: u64,
         /// The ids of the keys in force, the one that signs first
         keys: Vec<String>,
+        /// And of others, by whose they are
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        issuers: BTreeMap<String, Vec<String>>,
         /// How many revocations are in force
         revoked: usize,
         /// Why the new ones were refused

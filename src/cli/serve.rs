@@ -9,6 +9,7 @@
 mod failures;
 mod files;
 mod keeping;
+mod keys;
 mod proxy;
 mod reload;
 mod step_up;

@@ -3,6 +3,7 @@
 //! Knows nothing about a running proxy: both read the same files. Invariant: what it
 //! issues is what the proxy would take now, so a mistake is told here.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -105,7 +106,12 @@ impl Token {
 
 /// What the proxy would verify tokens by.
 fn known(config: &Config) -> Result<Tokens, Box<dyn Error>> {
-    Ok(Tokens::load(&config.tokens, &config.issuers, None)?)
+    Ok(Tokens::load(
+        &config.tokens,
+        &config.issuers,
+        &BTreeMap::new(),
+        None,
+    )?)
 }
 
 impl Mint {

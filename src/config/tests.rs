@@ -451,7 +451,7 @@ fn tokens_and_issuers_are_bounded() {
     };
     let config = parse(&issuers("i", "names: ['*@x']")).unwrap();
     let corp = &config.issuers["corp"];
-    assert_eq!(corp.jwks, Path::new("/etc/pgveil/keys.json"));
+    assert_eq!(corp.jwks, Jwks::File("/etc/pgveil/keys.json".into()));
     assert_eq!((corp.name.as_str(), corp.kind), ("sub", Kind::Human));
     assert_eq!(corp.algorithms.len(), 3);
     refused(&issuers("i", "names: []"), "`issuers.corp` must name");
@@ -469,6 +469,65 @@ fn tokens_and_issuers_are_bounded() {
         &issuers("i", "names: [a], group_names: ['a*b*']"),
         "one `*` at most",
     );
+    let fetched = |issuer: &str, more: &str| {
+        let more = format!("names: [a], {more}");
+        format!("{MINIMAL}issuers: {{ corp: {{ issuer: '{issuer}', audience: a, {more} }} }}")
+    };
+    let config = parse(&fetched("https://corp/", "ca: ca.pem")).unwrap();
+    let corp = &config.issuers["corp"];
+    assert_eq!(corp.jwks, Jwks::Discovered);
+    assert_eq!(
+        corp.document(),
+        "https://corp/.well-known/openid-configuration"
+    );
+    assert_eq!(corp.ca.as_deref(), Some(Path::new("/etc/pgveil/ca.pem")));
+    let config = parse(&fetched("i", "jwks: 'http://127.0.0.1:8/keys'")).unwrap();
+    let url = Jwks::Url("http://127.0.0.1:8/keys".into());
+    assert_eq!(config.issuers["corp"].jwks, url);
+    for (issuer, more, why) in [
+        (
+            "i",
+            "jwks: 'http://corp.example/keys'",
+            "https is needed for another machine",
+        ),
+        (
+            "i",
+            "jwks: 'ftp://corp.example/keys'",
+            "neither https nor http",
+        ),
+        (
+            "i",
+            "jwks: 'https://me:secret@corp.example/keys'",
+            "a user or a password",
+        ),
+        (
+            "http://corp.example",
+            "",
+            "https is needed for another machine",
+        ),
+        ("i", "", "is not a URL"),
+        (
+            "https://corp",
+            "refresh: 500ms",
+            "a `refresh` of 1s or more",
+        ),
+        (
+            "https://corp",
+            "refresh: 2h, stale: 1h",
+            "a `stale` of no less",
+        ),
+    ] {
+        refused(&fetched(issuer, more), why);
+    }
+    let keys = "tokens: { keys: [a.key], lifetime: 1h }\n";
+    let login =
+        |keys: &str, more: &str| format!("{MINIMAL}{keys}login: {{ key: {{ file: k }}, {more} }}");
+    let config = parse(&login(keys, "lifetime: 1h")).unwrap();
+    let used = config.login.unwrap().used;
+    assert_eq!(used, Path::new("/etc/pgveil/logins.json"));
+    refused(&login("", ""), "`login` wants `tokens.keys`");
+    refused(&login(keys, "lifetime: 61m"), "at most `tokens.lifetime`");
+    refused(&login(keys, "lifetime: 0s"), "more than 0s");
     let two = |one: &str, other: &str| {
         format!(
             "{MINIMAL}issuers: {{ a: {{ issuer: i, audience: a, jwks: a.json, {one} }}, \

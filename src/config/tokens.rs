@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::duration;
+use crate::http::Url;
 use crate::identity::Kind;
 
 /// Tokens that the proxy signs itself. All of these files are read again when they
@@ -49,8 +50,24 @@ pub struct Issuer {
     pub issuer: String,
     /// What its tokens call this proxy (`aud`).
     pub audience: String,
-    /// The file of its keys (JWKS), read again when it changes.
-    pub jwks: PathBuf,
+    /// Its keys (JWKS): a file, read again when it changes, or a URL. Left out: where the
+    /// issuer itself says (OpenID Connect Discovery).
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub jwks: Jwks,
+    /// How often a URL is asked again, such as `10m`; for a key that is not known, sooner.
+    #[serde(
+        default = "default_refresh",
+        deserialize_with = "duration::deserialize"
+    )]
+    #[schemars(with = "String")]
+    pub refresh: Duration,
+    /// How long keys are used after a URL was last read. Sessions by them then end.
+    #[serde(default = "default_stale", deserialize_with = "duration::deserialize")]
+    #[schemars(with = "String")]
+    pub stale: Duration,
+    /// The authority by which a URL proves itself (PEM). Left out: those of this machine.
+    pub ca: Option<PathBuf>,
     /// The login names that its tokens may have, such as `*@corp.example`: one `*` in
     /// each, at most. All of these names are asked for a token.
     pub names: Vec<String>,
@@ -88,6 +105,45 @@ pub struct Issuer {
     pub skew: Duration,
 }
 
+/// Where an issuer's keys are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Jwks {
+    /// In a file.
+    File(PathBuf),
+    /// At an address.
+    Url(String),
+    /// Where the issuer's own document says.
+    #[default]
+    Discovered,
+}
+
+impl<'de> Deserialize<'de> for Jwks {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        Ok(match text.contains("://") {
+            true => Self::Url(text),
+            false => Self::File(text.into()),
+        })
+    }
+}
+
+impl Jwks {
+    /// The file, if it is one.
+    pub fn file(&self) -> Option<&PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Url(_) | Self::Discovered => None,
+        }
+    }
+
+    fn file_mut(&mut self) -> Option<&mut PathBuf> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::Url(_) | Self::Discovered => None,
+        }
+    }
+}
+
 /// A signature's algorithm (RFC 7518, RFC 8037): those of public keys alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 pub enum Algorithm {
@@ -119,6 +175,11 @@ impl Algorithm {
 }
 
 impl Issuer {
+    /// What it says that is in files.
+    pub(super) fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.jwks.file_mut().into_iter().chain(&mut self.ca)
+    }
+
     /// Where it says what it offers (OpenID Connect Discovery 1.0, section 4).
     pub(crate) fn document(&self) -> String {
         let issuer = self.issuer.trim_end_matches('/');
@@ -155,6 +216,17 @@ impl Issuer {
     fn check(&self) -> Result<(), String> {
         if self.issuer.is_empty() || self.audience.is_empty() {
             return Err("must name `issuer` and `audience`: empty ones are nobody's".into());
+        }
+        let url = match &self.jwks {
+            Jwks::File(_) => None,
+            Jwks::Url(url) => Some(url.clone()),
+            Jwks::Discovered => Some(self.document()),
+        };
+        if let Some(Err(error)) = url.map(|url| Url::parse(&url)) {
+            return Err(format!("has keys at no address that is asked: {error}"));
+        }
+        if self.refresh < SOONEST || self.stale < self.refresh {
+            return Err("must have a `refresh` of 1s or more, and a `stale` of no less".into());
         }
         if self.skew > LONGEST_SKEW {
             return Err("must have a `skew` of at most 5m".into());
@@ -208,6 +280,8 @@ pub(super) fn check(tokens: &Tokens, issuers: &BTreeMap<String, Issuer>) -> Resu
     Ok(())
 }
 
+/// Nobody is asked more often.
+const SOONEST: Duration = Duration::from_secs(1);
 /// Clocks that differ more are wrong.
 const LONGEST_SKEW: Duration = Duration::from_secs(5 * 60);
 
@@ -224,6 +298,14 @@ fn is_like(pattern: &str, name: &str) -> bool {
 
 fn default_name() -> String {
     "sub".into()
+}
+
+fn default_refresh() -> Duration {
+    Duration::from_secs(10 * 60)
+}
+
+fn default_stale() -> Duration {
+    Duration::from_secs(24 * 60 * 60)
 }
 
 fn default_scope() -> String {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub use issuer::{Fetched, Jwks};
 pub(crate) use jws::LONGEST;
 pub use key::Key;
 pub use revoked::Revocation;
@@ -290,6 +291,7 @@ impl Tokens {
     pub fn load(
         config: &config::Tokens,
         issuers: &BTreeMap<String, config::Issuer>,
+        fetched: &Fetched,
         before: Option<&Self>,
     ) -> Result<Self, TokensError> {
         let issuers = issuers.iter();
@@ -308,7 +310,7 @@ impl Tokens {
                 .map(|key| Ok(key?.public().clone()))
                 .collect::<Result<_, TokensError>>()?,
             issuers: issuers
-                .map(|(name, issuer)| Issuer::load(name, issuer))
+                .map(|(name, issuer)| Issuer::load(name, issuer, fetched))
                 .collect::<Result<_, TokensError>>()?,
             revoked,
         })
@@ -329,6 +331,15 @@ impl Tokens {
     /// The ids of its keys, the one that signs first.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.keys.iter().map(|key| key.id.as_str())
+    }
+
+    /// The ids of others' keys, by whose they are.
+    pub fn issuers_keys(&self) -> BTreeMap<String, Vec<String>> {
+        let ids = |issuer: &Issuer| issuer.key_ids().map(str::to_owned).collect();
+        let issuers = self.issuers.iter();
+        issuers
+            .map(|issuer| (issuer.name().to_owned(), ids(issuer)))
+            .collect()
     }
 
     /// How many revocations it knows.

@@ -14,6 +14,7 @@ mod support;
 mod catalog;
 mod certificates;
 mod input;
+mod issuer;
 mod login;
 mod outage;
 mod process;

@@ -13,7 +13,7 @@ use super::support::client::{By, Client, refusal, show};
 use super::support::proxy::{DATASET, PASSWORD, Proxy, Setup};
 use super::{proxy, server};
 
-const MORE: &str = "identities:
+pub(super) const MORE: &str = "identities:
   trainer: { kind: agent, roles: [training, idle], owner: analyst, tokens: true }
   other: { kind: service, roles: [training], tokens: true }
 roles:
@@ -71,7 +71,7 @@ fn psql(proxy: &Proxy, user: &str, password: &str, sql: &str) -> Output {
         .unwrap()
 }
 
-fn log_in(proxy: &Proxy, user: &str, token: &str) -> Result<Client, String> {
+pub(super) fn log_in(proxy: &Proxy, user: &str, token: &str) -> Result<Client, String> {
     let parameters = [("user", user), ("database", DATASET)];
     Client::with(proxy.address, &parameters, token)
 }
@@ -328,6 +328,10 @@ fn an_agent_on_behalf_of_a_human_is_both_to_all_who_look() {
 
 /// An identity provider's key, the set that it publishes, and a token by it.
 fn issued(kid: &str, email: &str, lifetime: i64) -> (String, String) {
+    issued_by("https://login.corp.example", kid, email, lifetime)
+}
+
+pub(super) fn issued_by(iss: &str, kid: &str, email: &str, lifetime: i64) -> (String, String) {
     let random = ring::rand::SystemRandom::new();
     let pkcs8 = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
     let key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
@@ -337,7 +341,7 @@ fn issued(kid: &str, email: &str, lifetime: i64) -> (String, String) {
     let now = jiff::Timestamp::now().as_second();
     let header = json!({ "alg": "EdDSA", "kid": kid, "typ": "JWT" });
     let claims = json!({
-        "iss": "https://login.corp.example", "aud": "pgveil", "sub": "8f1b", "email": email,
+        "iss": iss, "aud": "pgveil", "sub": "8f1b", "email": email,
         "groups": ["data"], "iat": now, "exp": now + lifetime,
     });
     let text = [header, claims]

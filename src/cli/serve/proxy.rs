@@ -127,6 +127,9 @@ pub(crate) struct Running {
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
     let looked = ground.look();
+    let fetching = ground.clone();
+    // It does not panic; if it did, there would be no keys yet.
+    let _ = tokio::task::spawn_blocking(move || fetching.fetch()).await;
     let tls = ground.tls(None)?;
     let policy = ground.rules(1, tls.as_deref())?;
     for warning in &policy.warnings {
@@ -174,6 +177,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let stage = watch::Sender::new(Stage::Serving);
     let listening = listener.run(front.clone(), stage.clone(), config.shutdown_timeout);
     let listening = tokio::spawn(listening);
+    chores.extend(rules.fetch());
     chores.push(tokio::spawn(rules.watch()));
     if let Some(rule) = config.audit.retention {
         let taken = sinks.as_ref().map(Sinks::taken);

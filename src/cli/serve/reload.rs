@@ -8,17 +8,18 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, watch};
 
 use super::files::Stamp;
+use super::keys::{Keys, Source};
 use super::proxy::ServeError;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log, LogError};
 use crate::config::{self, Config};
 use crate::identity::certificate::Trust;
-use crate::identity::token::{Tokens, TokensError};
+use crate::identity::token::{Jwks, Tokens, TokensError};
 use crate::listener::{Certificates, Tls, TlsError};
 use crate::policy::{Policy, PolicyError};
 
@@ -53,6 +54,9 @@ pub(super) struct Ground {
     users: Vec<[String; 3]>,
     /// Where certificates are: the proxy's own, and those of clients' authorities.
     tls: Option<config::ServerTls>,
+    /// Those of them whose keys are fetched, and what has been.
+    sources: Vec<Source>,
+    keys: Keys,
 }
 
 impl Ground {
@@ -63,7 +67,12 @@ impl Ground {
             let environment = dataset.environment.as_deref()?;
             Some((Arc::from(name.as_str()), Arc::from(environment)))
         });
+        let sources = config.issuers.iter();
+        let sources = sources.filter_map(|(name, issuer)| Source::of(name, issuer));
+        let sources: Vec<_> = sources.collect();
         Self {
+            keys: Keys::none(&sources),
+            sources,
             directory: config.policies.clone(),
             keyless: keyless.map(|(name, _)| name.clone()).collect(),
             environments: environments.collect(),
@@ -84,13 +93,29 @@ impl Ground {
         }
     }
 
+    /// Fetches keys for the first time. An issuer that cannot be asked is no reason not to
+    /// start: it is asked again.
+    pub(super) fn fetch(&self) {
+        std::thread::scope(|scope| {
+            for source in &self.sources {
+                scope.spawn(|| {
+                    if let Some(error) = self.keys.ask(source).error {
+                        let issuer = source.name.as_str();
+                        tracing::error!(issuer, error, "no keys yet; asked again until there are");
+                    }
+                });
+            }
+        });
+    }
+
     fn takes_tokens(&self) -> bool {
         !self.tokens.keys.is_empty() || !self.issuers.is_empty()
     }
 
     /// What the files look like.
     pub(super) fn look(&self) -> Look {
-        let issuers = self.issuers.values().map(|issuer| &issuer.jwks);
+        let issuers = self.issuers.values();
+        let issuers = issuers.filter_map(|issuer| issuer.jwks.file());
         let tokens = self.tokens.keys.iter().chain([&self.tokens.revoked]);
         let tokens = tokens.chain(issuers);
         Look {
@@ -108,7 +133,7 @@ impl Ground {
 
     /// What tokens are verified by.
     fn tokens(&self, before: Option<&Tokens>) -> Result<Tokens, TokensError> {
-        Tokens::load(&self.tokens, &self.issuers, before)
+        Tokens::load(&self.tokens, &self.issuers, &self.keys.fetched(), before)
     }
 
     /// The policy, if it fits those datasets.
@@ -263,6 +288,44 @@ impl Rules {
                 self.load(Some(&look)).await;
                 last = None;
             }
+        }
+    }
+
+    /// Asks for the keys of each issuer that are had by HTTP, again and again.
+    pub(super) fn fetch(self: &Arc<Self>) -> Vec<tokio::task::JoinHandle<()>> {
+        let sources = self.ground.sources.iter().cloned();
+        sources
+            .map(|source| tokio::spawn(self.clone().keep(source)))
+            .collect()
+    }
+
+    async fn keep(self: Arc<Self>, source: Source) {
+        let mut last = Instant::now();
+        let unknown = self.ground.keys.fetched();
+        let unknown = unknown.get(&source.name).is_none_or(Jwks::is_empty);
+        let mut failed = unknown.then(String::new);
+        loop {
+            source.due(last, failed.is_some()).await;
+            let (keys, asked) = (self.ground.keys.clone(), source.clone());
+            let asking = tokio::task::spawn_blocking(move || keys.ask(&asked));
+            // It does not panic; if it did, it would be asked again.
+            let asked = asking.await.ok();
+            last = Instant::now();
+            let Some(asked) = asked else { continue };
+            if asked.changed {
+                self.load_tokens(false).await;
+            }
+            if let Some(error) = &asked.error
+                && failed.as_ref() != Some(error)
+            {
+                let issuer = source.name.as_str();
+                tracing::error!(issuer, error, "keys not fetched");
+                let error = format!("keys of issuer {issuer} not fetched: {error}");
+                let what = loaded_tokens(&self.current(), Some(error));
+                // A log that fails refuses statements by itself.
+                let _ = self.log.append(&Event::now(None, what)).await;
+            }
+            failed = asked.error;
         }
     }
 
@@ -425,6 +488,7 @@ fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
     What::TokensLoad {
         epoch: policy.epoch,
         keys: tokens.keys().map(str::to_owned).collect(),
+        issuers: tokens.issuers_keys(),
         revoked: tokens.revoked(),
         error,
     }

@@ -1,4 +1,5 @@
-//! Tokens of others: identity providers whose keys are in a file (JWKS, RFC 7517).
+//! Tokens of others: identity providers whose keys are in a file, or have been fetched
+//! (JWKS, RFC 7517).
 //!
 //! Knows nothing about policy. Invariants: a key is used with the one algorithm that it
 //! is for, if the configuration allows that; none is used for what was signed by a shared
@@ -7,7 +8,8 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -18,6 +20,7 @@ use ring::signature::{
     UnparsedPublicKey,
 };
 use serde_json::{Map, Value};
+use tokio::sync::Notify;
 
 use super::jws::Parts;
 use super::{Token, TokenError, TokensError, Verified};
@@ -30,6 +33,8 @@ pub(super) struct Issuer {
     name: Arc<str>,
     config: config::Issuer,
     keys: Vec<Jwk>,
+    /// Told of keys that are not among these, where others may be had.
+    missed: Option<Arc<Notify>>,
 }
 
 /// A login name is no longer than one of Postgres.
@@ -38,13 +43,13 @@ const NAME: usize = 63;
 const ID: usize = 128;
 
 /// A key of theirs.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Jwk {
     id: String,
     material: Material,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Material {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
@@ -62,26 +67,96 @@ struct Header {
     crit: Option<Value>,
 }
 
-impl Issuer {
-    pub(super) fn load(name: &str, config: &config::Issuer) -> Result<Self, TokensError> {
-        let fault = |why: &str| TokensError::Key {
-            path: config.jwks.clone(),
-            why: why.to_owned(),
-        };
-        let text = std::fs::read(&config.jwks).map_err(|error| fault(&error.to_string()))?;
-        let set: Map<String, Value> =
-            serde_json::from_slice(&text).map_err(|_| fault("it is no JSON object"))?;
-        let all = set.get("keys").and_then(Value::as_array);
-        let all = all.ok_or_else(|| fault("it has no `keys`"))?;
-        let keys: Vec<Jwk> = all.iter().filter_map(Jwk::of).collect();
-        if keys.is_empty() {
-            return Err(fault("it has no key to verify RS256, ES256 or EdDSA by"));
+/// Keys that have been fetched, by the issuer's name; `missed` is told of those that are not
+/// among them.
+pub type Fetched = BTreeMap<String, Jwks>;
+
+/// The keys of one issuer, fetched.
+#[derive(Clone, Debug, Default)]
+pub struct Jwks {
+    keys: Vec<Jwk>,
+    /// Who fetches.
+    missed: Arc<Notify>,
+}
+
+impl Jwks {
+    /// None yet.
+    pub fn none(missed: Arc<Notify>) -> Self {
+        Self {
+            keys: Vec::new(),
+            missed,
         }
+    }
+
+    /// Of a set that has been fetched.
+    ///
+    /// # Errors
+    /// Where it is none, or one of no use.
+    pub fn of(&self, text: &[u8]) -> Result<Self, &'static str> {
+        let missed = self.missed.clone();
+        keys(text).map(|keys| Self { keys, missed })
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether it has the same keys as another.
+    pub fn is(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
+}
+
+fn keys(text: &[u8]) -> Result<Vec<Jwk>, &'static str> {
+    let set: Result<Map<String, Value>, _> = serde_json::from_slice(text);
+    let set = set.map_err(|_| "it is no JSON object")?;
+    let all = set.get("keys").and_then(Value::as_array);
+    let all = all.ok_or("it has no `keys`")?;
+    let keys: Vec<Jwk> = all.iter().filter_map(Jwk::of).collect();
+    match keys.is_empty() {
+        true => Err("it has no key to verify RS256, ES256 or EdDSA by"),
+        false => Ok(keys),
+    }
+}
+
+impl Issuer {
+    /// With the keys of its file, or those that have been fetched.
+    pub(super) fn load(
+        name: &str,
+        config: &config::Issuer,
+        fetched: &Fetched,
+    ) -> Result<Self, TokensError> {
+        let fault = |path: &Path, why: String| TokensError::Key {
+            path: path.to_owned(),
+            why,
+        };
+        let (keys, missed) = match (config.jwks.file(), fetched.get(name)) {
+            (Some(path), _) => {
+                let text = std::fs::read(path).map_err(|error| fault(path, error.to_string()))?;
+                let keys = keys(&text).map_err(|why| fault(path, why.into()))?;
+                (keys, None)
+            }
+            (None, Some(jwks)) => (jwks.keys.clone(), Some(jwks.missed.clone())),
+            // Nothing has been fetched: none of its tokens is taken.
+            (None, None) => (Vec::new(), None),
+        };
         Ok(Self {
             name: name.into(),
             config: config.clone(),
             keys,
+            missed,
         })
+    }
+
+    /// What it is called here.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The ids of its keys.
+    pub(super) fn key_ids(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().map(|key| &*key.id)
     }
 
     /// What its tokens call it.
@@ -107,11 +182,13 @@ impl Issuer {
 
     /// The ids of its keys, as sessions remember them.
     pub(super) fn keys(&self) -> impl Iterator<Item = String> {
-        self.keys.iter().map(|key| self.remembered(&key.id))
+        self.keys.iter().map(|key| self.remembered(key))
     }
 
-    fn remembered(&self, key: &str) -> String {
-        format!("{} {key}", self.name)
+    /// Another key is another, also under the same id.
+    fn remembered(&self, key: &Jwk) -> String {
+        let material = digest(format!("{:?}", key.material).as_bytes());
+        format!("{} {} {material}", self.name, key.id)
     }
 
     /// What a token says that is this issuer's; that it is still in force, and not
@@ -134,7 +211,10 @@ impl Issuer {
         let algorithm = algorithm.filter(|one| self.config.algorithms.contains(one));
         let algorithm = algorithm.ok_or(TokenError::Algorithm)?;
         let key = self.keys.iter().find(|key| key.id == header.kid);
-        let key = key.ok_or(TokenError::Key)?;
+        let key = key.ok_or_else(|| {
+            self.missed.iter().for_each(|missed| missed.notify_one());
+            TokenError::Key
+        })?;
         if key.material.algorithm() != algorithm {
             return Err(TokenError::Algorithm);
         }
@@ -207,7 +287,7 @@ impl Issuer {
                 issued: issued
                     .and_then(|issued| issued.checked_sub(skew).ok())
                     .unwrap_or(Timestamp::UNIX_EPOCH),
-                key: self.remembered(&key.id).into(),
+                key: self.remembered(key).into(),
                 roles: None,
                 dataset: None,
                 groups: groups.into_iter().map(Arc::from).collect(),

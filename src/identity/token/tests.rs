@@ -49,7 +49,7 @@ impl Home {
     }
 
     pub(crate) fn tokens(&self) -> Tokens {
-        Tokens::load(&self.config, &self.issuers, None).unwrap()
+        Tokens::load(&self.config, &self.issuers, &Default::default(), None).unwrap()
     }
 
     pub(crate) fn key(&self, n: usize) -> Key {
@@ -129,7 +129,7 @@ fn a_key_that_openssl_made_signs() {
     check(&home, &token, TokenError::Key);
     let mut config = home.config.clone();
     config.keys.push(path);
-    let tokens = Tokens::load(&config, &home.issuers, None).unwrap();
+    let tokens = Tokens::load(&config, &home.issuers, &Default::default(), None).unwrap();
     tokens.verify(&token, now()).unwrap();
 }
 
@@ -360,10 +360,22 @@ fn what_is_revoked_stays_so() {
         at: now(),
     });
     revoke(identity("trainer", now() - SignedDuration::from_secs(1)));
-    let tokens = Tokens::load(&home.config, &home.issuers, Some(&before)).unwrap();
+    let tokens = Tokens::load(
+        &home.config,
+        &home.issuers,
+        &Default::default(),
+        Some(&before),
+    )
+    .unwrap();
     tokens.verify(&token, now()).unwrap();
     revoke(identity("trainer", now()));
-    let tokens = Tokens::load(&home.config, &home.issuers, Some(&tokens)).unwrap();
+    let tokens = Tokens::load(
+        &home.config,
+        &home.issuers,
+        &Default::default(),
+        Some(&tokens),
+    )
+    .unwrap();
     check(&home, &token, TokenError::Revoked);
     let still = |tokens: &Tokens| tokens.admits(&taken, ["trainer"], now());
     assert_eq!(still(&tokens), Err(TokenError::Revoked));
@@ -388,9 +400,14 @@ fn what_is_revoked_stays_so() {
             Some(text) => std::fs::write(path, text).unwrap(),
             None => std::fs::remove_file(path).unwrap(),
         }
-        Tokens::load(&home.config, &home.issuers, Some(&tokens))
-            .unwrap_err()
-            .to_string()
+        Tokens::load(
+            &home.config,
+            &home.issuers,
+            &Default::default(),
+            Some(&tokens),
+        )
+        .unwrap_err()
+        .to_string()
     };
     assert!(refused(None).contains("are gone"));
     assert!(refused(Some("")).contains("are gone"));
@@ -410,12 +427,18 @@ fn what_is_revoked_stays_so() {
     assert_eq!(mode & 0o777, 0o644);
     assert_eq!(tokens.revoking(&home.config).unwrap().revoked(), 3);
     std::fs::write(path, format!("{}\n\n", whole.trim_end())).unwrap();
-    Tokens::load(&home.config, &home.issuers, Some(&tokens)).unwrap();
+    Tokens::load(
+        &home.config,
+        &home.issuers,
+        &Default::default(),
+        Some(&tokens),
+    )
+    .unwrap();
 
     // A key that is gone takes its tokens with it.
     let mut config = home.config.clone();
     config.keys.pop();
-    let fewer = Tokens::load(&config, &home.issuers, Some(&tokens)).unwrap();
+    let fewer = Tokens::load(&config, &home.issuers, &Default::default(), Some(&tokens)).unwrap();
     let other = super::Token {
         id: "other".into(),
         ..taken

@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 use crate::config::{self, Algorithm};
 use crate::identity::Kind;
 use crate::identity::token::tests::{Home, claims as own_claims, now};
-use crate::identity::token::{TokenError, Tokens};
+use crate::identity::token::{Jwks, TokenError, Tokens};
 
 /// One key of each kind, made once.
 struct Keys {
@@ -127,7 +127,10 @@ pub(crate) fn config(jwks: &Path) -> config::Issuer {
     config::Issuer {
         issuer: "https://login.corp.example".into(),
         audience: "pgveil".into(),
-        jwks: jwks.to_owned(),
+        jwks: config::Jwks::File(jwks.to_owned()),
+        refresh: Duration::from_secs(600),
+        stale: Duration::from_secs(86400),
+        ca: None,
         names: vec!["*@corp.example".into()],
         name: "email".into(),
         groups: Some("groups".into()),
@@ -189,6 +192,44 @@ fn each_algorithm_is_verified_by_its_own_key() {
             .issuer
             .is_none()
     );
+}
+
+/// Keys that have been fetched, and another in place of one, under the same id.
+#[test]
+fn another_key_is_another_under_the_same_id_too() {
+    let mut home = home();
+    let corp = home.issuers.get_mut("corp").unwrap();
+    corp.jwks = config::Jwks::Discovered;
+    let load = |jwks: Option<&Value>| {
+        let none = Jwks::none(std::sync::Arc::default());
+        let jwks = jwks.map_or(none.clone(), |text| {
+            none.of(text.to_string().as_bytes()).unwrap()
+        });
+        let fetched = [("corp".to_owned(), jwks)].into();
+        Tokens::load(&home.config, &home.issuers, &fetched, None).unwrap()
+    };
+    let text = signed("e", &header("e"), &claims());
+    assert_eq!(
+        load(None).verify(&text, now()).unwrap_err(),
+        TokenError::Key
+    );
+    let token = load(Some(&jwks())).verify(&text, now()).unwrap().token;
+    let admits = |jwks: &Value| load(Some(jwks)).admits(&token, ["jo@corp.example"], now());
+    assert_eq!(admits(&jwks()), Ok(()));
+    let mut other = jwks();
+    other["keys"][2]["x"] = json!(encoded([7; 32]));
+    assert_eq!(admits(&other), Err(TokenError::Key));
+    for (text, why) in [
+        ("[]", "it is no JSON object"),
+        ("{}", "it has no `keys`"),
+        (
+            "{\"keys\":[{\"kty\":\"oct\"}]}",
+            "it has no key to verify RS256, ES256 or EdDSA by",
+        ),
+    ] {
+        let none = Jwks::none(std::sync::Arc::default());
+        assert_eq!(none.of(text.as_bytes()).err(), Some(why), "{text}");
+    }
 }
 
 /// What counts as a second factor is what the configuration says.
@@ -437,10 +478,11 @@ fn groups_that_are_not_the_issuer_s_to_give_do_not_count() {
 #[test]
 fn key_sets_that_are_none_do_not_load() {
     let home = home();
-    let path = home.issuers["corp"].jwks.clone();
+    let path = home.issuers["corp"].jwks.file().unwrap().clone();
     let refused = |text: &str| {
         std::fs::write(&path, text).unwrap();
-        let error = Tokens::load(&home.config, &home.issuers, None).unwrap_err();
+        let error =
+            Tokens::load(&home.config, &home.issuers, &Default::default(), None).unwrap_err();
         assert!(error.to_string().contains("jwks.json"), "{error}");
     };
     for text in [
