@@ -6,6 +6,7 @@
 //! principal may do in one dataset by that snapshot, and it is all that a plan
 //! depends on: two principals with equal rights have equal [`Rights::digest`].
 
+mod answerable;
 mod bearer;
 mod certified;
 pub mod decide;

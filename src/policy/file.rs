@@ -14,6 +14,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use super::Action;
+use super::answerable::Answerable;
 use super::mask::DatePart;
 use super::window::Day;
 use crate::identity::Kind;
@@ -134,6 +135,9 @@ pub(super) struct Dataset {
     /// Whether only grants that name it reach it, and none of `dataset: "*"`.
     #[serde(default)]
     pub(super) isolated: bool,
+    /// What is wanted of agents that connect to it.
+    #[serde(default)]
+    pub(super) agents: Option<Agents>,
     /// By `schema.table`: which tag each column carries. A materialized view or
     /// foreign table must be named here (an empty mapping will do) to be read.
     #[serde(default)]
@@ -158,6 +162,14 @@ pub(super) enum Unclassified {
     Hide,
 }
 
+/// What is wanted of agents.
+#[derive(Clone, Copy, Debug, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Agents {
+    /// Who must answer for them; others are not let in.
+    pub(super) require: Answerable,
+}
+
 /// A role: a named set of grants.
 #[derive(Debug, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -170,6 +182,9 @@ pub(super) struct Role {
     /// token, as an identity's `clientcert`; with `{name}` in it.
     #[serde(default)]
     pub(super) clientcert: Option<At<String>>,
+    /// What is wanted of agents that use it.
+    #[serde(default)]
+    pub(super) agents: Option<Agents>,
     /// What the role may do. Grants add up; `block` and `hide` win over any grant.
     #[serde(default)]
     pub(super) grants: Vec<At<Grant>>,

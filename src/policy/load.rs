@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::answerable::Answerable;
 use super::file::File;
 use super::model::{Certified, Dataset, Digested, Grant, Identity};
 use super::{Mask, Rights, Treatment};
@@ -33,6 +34,8 @@ pub struct Policy {
     pub warnings: Vec<String>,
     pub(super) datasets: BTreeMap<Arc<str>, Arc<Digested<Dataset>>>,
     pub(super) roles: BTreeMap<Arc<str>, Vec<Arc<Digested<Grant>>>>,
+    /// By role, who must answer for agents, and where that stands.
+    pub(super) answerable: BTreeMap<Arc<str>, (Answerable, Arc<str>)>,
     pub(super) identities: BTreeMap<Arc<str>, Identity>,
     /// Roles by group, in the order of the files.
     pub(super) groups: Vec<(Arc<str>, Vec<Arc<str>>)>,

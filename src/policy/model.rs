@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::answerable::Answerable;
 use super::expression::Expression;
 use super::file::Unclassified;
 use super::pattern::{Name, Pattern};
@@ -20,6 +21,7 @@ use crate::identity::{Kind, certificate};
 pub(super) struct Dataset {
     pub(super) unclassified: Unclassified,
     pub(super) isolated: bool,
+    pub(super) agents: Option<Answerable>,
     pub(super) tables: BTreeMap<Name, Table>,
     pub(super) functions: Vec<Pattern>,
     pub(super) place: Arc<str>,

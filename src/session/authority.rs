@@ -305,7 +305,9 @@ impl Authority for Governed {
         now: jiff::Timestamp,
     ) -> Result<Option<jiff::Timestamp>, Told> {
         let policy = self.policy.borrow().clone();
-        current(&policy, principal, now).map(|current| current.until())
+        let current = current(&policy, principal, now)?;
+        policy.answers(&current, None)?;
+        Ok(current.until())
     }
 
     fn standing(
@@ -316,6 +318,7 @@ impl Authority for Governed {
     ) -> Result<Standing, Told> {
         let policy = self.policy.borrow().clone();
         let current = current(&policy, principal, now)?;
+        policy.answers(&current, Some(dataset))?;
         let rights = policy.rights(&current, dataset, now);
         let until = current.until();
         let allows = |action| rights.allows(action).is_some();

@@ -321,6 +321,27 @@ fn an_agent_on_behalf_of_a_human_is_both_to_all_who_look() {
         "{seen}"
     );
 
+    // Where policy wants somebody to answer for it, alone it gets no further.
+    let mut lone = log_in(&proxy, "trainer", &alone).unwrap();
+    let more = MORE.replace(
+        "  training:\n",
+        "  training:\n    agents: { require: delegation }\n",
+    );
+    std::fs::write(proxy.home().join("policies/more.yaml"), more).unwrap();
+    let end = told(&mut lone);
+    assert!(
+        end.contains("C28000") && end.contains("must act on behalf of somebody: role training"),
+        "{end}"
+    );
+    assert_eq!(log_in(&proxy, "trainer", &alone).err().unwrap(), "28000");
+    let denial = proxy.events("denial").pop().unwrap();
+    let message = denial["message"].as_str().unwrap();
+    assert!(
+        message.contains("must act on behalf of somebody"),
+        "{message}"
+    );
+    assert_eq!(refusal(&client.run("SELECT 1", By::Simple)), None);
+
     // Whoever goes takes those with them who act for them.
     token(&proxy, "revoke --all-of analyst").unwrap();
     assert!(told(&mut client).contains("has been revoked"));

@@ -62,6 +62,7 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         let checked = self::dataset(file, place, dataset).map_err(|fault| fault.within(file))?;
         datasets.insert(Arc::from(name.value.as_str()), Digested::new(checked));
     }
+    let mut answerable = BTreeMap::new();
     let mut roles = BTreeMap::new();
     let mut clientcerts = BTreeMap::new();
     for (file, name, role) in once(files, "role", |file| &file.roles)? {
@@ -76,7 +77,11 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
                 .map_err(|fault| fault.within(file))?;
             grants.extend(checked.into_iter().map(Digested::new));
         }
-        roles.insert(Arc::from(name.value.as_str()), grants);
+        let own: Arc<str> = name.value.as_str().into();
+        if let Some(agents) = role.agents {
+            answerable.insert(own.clone(), (agents.require, place(file, name.line)));
+        }
+        roles.insert(own, grants);
     }
     let entries = once(files, "identity", |file| &file.identities)?;
     let kinds: BTreeMap<&str, Kind> = entries
@@ -128,6 +133,7 @@ pub(super) fn policy(files: &Files<'_>) -> Result<Policy, PolicyError> {
         stand_ins,
         datasets,
         roles,
+        answerable,
         identities,
         groups,
         certificates,
@@ -211,6 +217,7 @@ fn dataset(file: &str, at: Arc<str>, dataset: &file::Dataset) -> Result<Dataset,
     Ok(Dataset {
         unclassified: dataset.unclassified,
         isolated: dataset.isolated,
+        agents: dataset.agents.map(|agents| agents.require),
         tables,
         functions,
         place: at,

@@ -327,6 +327,96 @@ fn a_human_says_who_may_act_for_them() {
 }
 
 #[test]
+fn an_agent_that_nobody_answers_for_is_refused_where_policy_wants_somebody() {
+    let with = |dataset: &str, role: &str| {
+        let text = TEXT
+            .replace(
+                "    unclassified: clear\n",
+                &format!("    unclassified: clear\n{dataset}"),
+            )
+            .replace("  sees: {", &format!("  sees: {{{role}"))
+            .replace("  other: {", "  other: { owner: analyst,");
+        World::new(&text)
+    };
+    let refused = |world: &World, name: &str, claims: &Claims| {
+        let principal = world.log_in(name, claims).unwrap();
+        let told = world.policy.answers(&principal, Some("shop"));
+        told.err().map(|told| {
+            assert_eq!(told.state.0, "28000");
+            told.message.to_string()
+        })
+    };
+    let narrow = Claims {
+        roles: Some(["hashes".into()].into()),
+        ..claims("trainer")
+    };
+    let all = |world: &World| {
+        [
+            refused(world, "trainer", &claims("trainer")),
+            refused(world, "trainer", &narrow),
+            refused(world, "other", &claims("other")),
+            refused(world, "other", &acting("other", "analyst")),
+        ]
+    };
+    let none = || None::<String>;
+    assert_eq!(all(&with("", "")), [none(), none(), none(), none()]);
+    let (owner, delegation) = (
+        "agents: { require: owner }",
+        "agents: { require: delegation }",
+    );
+    let role = |name: &str, what: &str, line: u8| {
+        Some(format!(
+            "the agent `{name}` must {what}: role sees (p.yaml:{line})"
+        ))
+    };
+    let (owned, acting) = ("have an owner", "act on behalf of somebody");
+    assert_eq!(
+        all(&with("", &format!(" {owner},"))),
+        [role("trainer", owned, 15), none(), none(), none()]
+    );
+    assert_eq!(
+        all(&with("", &format!(" {delegation},"))),
+        [
+            role("trainer", acting, 15),
+            none(),
+            role("other", acting, 15),
+            none()
+        ]
+    );
+    let dataset = |name: &str, what: &str| {
+        Some(format!(
+            "the agent `{name}` must {what}: dataset shop (p.yaml:2)"
+        ))
+    };
+    assert_eq!(
+        all(&with(&format!("    {owner}\n"), "")),
+        [
+            dataset("trainer", owned),
+            dataset("trainer", owned),
+            none(),
+            none()
+        ]
+    );
+    let world = with(&format!("    {delegation}\n"), "");
+    assert_eq!(
+        all(&world),
+        [
+            dataset("trainer", acting),
+            dataset("trainer", acting),
+            dataset("other", acting),
+            none()
+        ]
+    );
+    // Who is no agent answers for themselves; another dataset wants nothing.
+    let human = world
+        .policy
+        .principal("analyst", crate::identity::Method::Scram);
+    assert!(world.policy.answers(&human.unwrap(), Some("shop")).is_ok());
+    let other = world.log_in("other", &claims("other")).unwrap();
+    assert!(world.policy.answers(&other, None).is_ok());
+}
+
+#[test]
 fn who_is_asked_for_a_token_is_told_by_policy_alone() {
     let policy = World::new(TEXT).policy;
     assert!(policy.by_token("trainer") && policy.by_token("other"));
