@@ -78,6 +78,8 @@ pub struct Principal {
     pub method: Method,
     /// When a second factor was proved, if one was.
     pub mfa: Option<jiff::Timestamp>,
+    /// Which password it was, if it was one: another is another, also of the same identity.
+    pub verifier: Option<verifier::Fingerprint>,
     /// The token that it connected by.
     pub token: Option<Arc<token::Token>>,
     /// The client certificate that it connected by, or that it needed beside.

@@ -337,6 +337,13 @@ pub enum What {
         issuers: BTreeMap<String, Vec<String>>,
         /// How many revocations are in force
         revoked: usize,
+        /// Those that are new: `token ID`, `all of NAME until TIME`; the first thousand
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        newly_revoked: Vec<String>,
+        /// That there was no file of revocations at the start: the first one, or with it all
+        /// that had been revoked is lost
+        #[serde(skip_serializing_if = "Option::is_none")]
+        unrevoked: Option<String>,
         /// Why the new ones were refused
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,

@@ -13,8 +13,9 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
+use super::identity::first_line;
 use crate::config::{self, Config};
-use crate::identity::token::{Claims, Key, Revocation, Tokens};
+use crate::identity::token::{Claims, Key, Revocation, TokenError, Tokens};
 use crate::identity::{Kind, Method};
 use crate::policy::Policy;
 
@@ -35,7 +36,8 @@ pub(super) enum Token {
     Mint(Mint),
     /// Take tokens back before they expire; sessions by them end within seconds
     #[command(after_help = "Examples:
-  pgveil token revoke 01a21090-e53f-7000-baa9-f4b07fedaf87
+  pgveil token revoke --id 01a21090-e53f-7000-baa9-f4b07fedaf87
+  pgveil token revoke - < token
   pgveil token revoke --all-of trainer")]
     Revoke(Revoke),
     /// Print a new key for `tokens.keys`
@@ -80,9 +82,13 @@ pub(super) struct Revoke {
     /// The configuration file
     #[arg(long, short, default_value = "pgveil.yaml")]
     config: PathBuf,
-    /// A token or its id, as `token mint` and each record say it
-    #[arg(required_unless_present = "all_of", conflicts_with = "all_of")]
+    /// A token, ours or an issuer's, or the id of one; `-`: a token from standard input,
+    /// where other users of the machine do not read it
+    #[arg(required_unless_present_any = ["all_of", "id"], conflicts_with_all = ["all_of", "id"])]
     token: Option<String>,
+    /// A token's id, as `token mint` and each record say it
+    #[arg(long, conflicts_with = "all_of")]
+    id: Option<Arc<str>>,
     /// All tokens of this identity, issued until now; also those by which others act
     /// on its behalf
     #[arg(long, value_name = "IDENTITY")]
@@ -167,8 +173,15 @@ impl Mint {
         // As the proxy will.
         let dataset = self.dataset.unwrap_or_default();
         let principal = policy.bearer(identity, &dataset, &token, Timestamp::now());
-        let principal =
-            principal.map_err(|why| format!("such a token would not be taken: {why}"))?;
+        let principal = principal.map_err(|why| {
+            let hint = match why {
+                TokenError::Revoked => {
+                    " (hint: all of them have been taken back, and clocks differ: wait a minute)"
+                }
+                _ => "",
+            };
+            format!("such a token would not be taken: {why}{hint}")
+        })?;
         let expires = Timestamp::from_second(claims.exp)?;
         let human = principal.on_behalf_of.as_ref();
         let whom = human.map(|human| format!(" on behalf of {}", human.label()));
@@ -207,6 +220,10 @@ impl Revoke {
                 (Revocation::Identity { name, at }, what)
             }
             (None, Some(text)) => {
+                let text = match text.as_str() {
+                    "-" => first_line(std::io::stdin().lock())?,
+                    _ => text,
+                };
                 let id = match text.contains('.') {
                     true => known(&config)?
                         .id(&text)
@@ -216,7 +233,11 @@ impl Revoke {
                 let what = format!("token {id}");
                 (Revocation::Token { id, at }, what)
             }
-            (None, None) => return Err("name a token, its id, or an identity".into()),
+            (None, None) => {
+                let id = self.id.ok_or("name a token, its id, or an identity")?;
+                let what = format!("token {id}");
+                (Revocation::Token { id, at }, what)
+            }
         };
         let path = &config.tokens.revoked;
         revocation

@@ -23,7 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 pub use issuer::{Fetched, Jwks};
 pub(crate) use jws::LONGEST;
 pub use key::Key;
-pub use revoked::Revocation;
+pub use revoked::{Revocation, make as make_revocations};
 
 use super::Kind;
 use super::oauth::Discovery;
@@ -347,6 +347,14 @@ impl Tokens {
         self.revoked.len()
     }
 
+    /// What it knows to be revoked and `before` did not, for the record.
+    pub fn revoked_since(&self, before: Option<&Self>) -> Vec<String> {
+        match before {
+            Some(before) => self.revoked.since(&before.revoked),
+            None => self.revoked.since(&Revoked::default()),
+        }
+    }
+
     /// What a token says that is ours, in force at that time and not revoked.
     ///
     /// # Errors
@@ -464,12 +472,17 @@ impl Tokens {
         issuer.map(Issuer::discovery)
     }
 
-    /// The id of a token that one of these keys has signed, in force or not.
+    /// The id of a token that one of these keys has signed, or that is by the word of it an
+    /// issuer's, in force or not: as it is revoked by.
     ///
     /// # Errors
     /// As [`TokenError`] says.
     pub fn id(&self, text: &str) -> Result<Arc<str>, TokenError> {
-        Ok(self.claims(text)?.0.jti)
+        match self.foreign(text)? {
+            // Its keys may be elsewhere. Whoever revokes what nobody has issued does no harm.
+            Some((_, parts)) => issuer::id(&parts),
+            None => Ok(self.claims(text)?.0.jti),
+        }
     }
 
     fn claims(&self, text: &str) -> Result<(Claims, String), TokenError> {

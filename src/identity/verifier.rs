@@ -39,6 +39,10 @@ pub struct Verifier {
     pub(super) server_key: [u8; KEY_LEN],
 }
 
+/// What tells one verifier from another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint([u8; KEY_LEN]);
+
 /// Why a text is no verifier, or why none could be made.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifierError {
@@ -103,6 +107,12 @@ impl Verifier {
             stored_key: sha256(hmac::sign(&key, b"Client Key").as_ref()),
             server_key: array(hmac::sign(&key, b"Server Key").as_ref()),
         })
+    }
+
+    /// What tells it from any other, and tells nothing of it.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let parts = [&self.salt[..], &self.stored_key, &self.server_key];
+        Fingerprint(sha256(&parts.concat()))
     }
 
     /// As it is stored. Whoever has it can pose as the server, so it is written

@@ -40,16 +40,17 @@ impl Policy {
 
     /// Whether a name is asked for a token, not for a password.
     pub fn by_token(&self, name: &str) -> bool {
-        // Whether it is listed or not must not show. The forms of certificates' names are
-        // nobody else's.
-        if self.tokens.names(name) && !Name::is_form_of(name) {
-            return true;
-        }
-        match self.identities.get(name).filter(|one| !one.disabled) {
+        // Whether it is listed or not must not show, nor take another time. The forms of
+        // certificates' names are nobody else's.
+        let issued = self.tokens.names(name) && !Name::is_form_of(name);
+        let stand_in = self.stand_ins.by_token(name);
+        let identity = self.identities.get(name).filter(|one| !one.disabled);
+        let own = match identity {
             Some(identity) if identity.tokens => true,
             Some(identity) if identity.verifier.is_some() => false,
-            _ => self.stand_ins.by_token(name),
-        }
+            _ => stand_in,
+        };
+        issued || own
     }
 
     /// Whether a name, which is asked for a token, is asked for it by OAUTHBEARER.
@@ -153,6 +154,7 @@ impl Policy {
             on_behalf_of: None,
             method: Method::Token,
             mfa: token.second_factor,
+            verifier: None,
             token: Some(token),
             certificate: None,
         })

@@ -84,6 +84,7 @@ impl Policy {
             on_behalf_of: None,
             method: Method::Certificate,
             mfa: None,
+            verifier: None,
             token: None,
             certificate: Some(shown.by(own)),
         })

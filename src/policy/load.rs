@@ -162,6 +162,10 @@ impl Policy {
             on_behalf_of: None,
             method,
             mfa: None,
+            verifier: by_password(method)
+                .then_some(identity.verifier.as_ref())
+                .flatten()
+                .map(Verifier::fingerprint),
             token: None,
             certificate: None,
         })
@@ -218,6 +222,11 @@ impl Policy {
     pub fn rights(&self, principal: &Principal, dataset: &str, now: jiff::Timestamp) -> Rights {
         Rights::new(self, principal, dataset, now)
     }
+}
+
+/// Whether it is a password that is proved.
+fn by_password(method: Method) -> bool {
+    matches!(method, Method::Scram | Method::ScramPlus)
 }
 
 fn read(directory: &Path) -> Result<Vec<(String, String)>, PolicyError> {

@@ -468,6 +468,8 @@ fn again(policy: &Policy, principal: &Principal) -> Result<Principal, Told> {
     let again = |known: &Principal| {
         let found = policy.principal(&known.name, known.method);
         let found = found.filter(|found| found.kind == known.kind);
+        // Nor does whoever came by a password stay that is theirs no longer.
+        let found = found.filter(|found| found.verifier == known.verifier);
         let found = found.ok_or_else(|| gone(&known.name))?;
         Ok::<_, Told>(Principal {
             mfa: known.mfa,

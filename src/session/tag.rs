@@ -138,6 +138,7 @@ mod tests {
             on_behalf_of: None,
             method: Method::Scram,
             mfa: None,
+            verifier: None,
             token: None,
             certificate: None,
         }

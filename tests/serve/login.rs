@@ -12,9 +12,7 @@ use super::support::proxy::{DATASET, PASSWORD, Proxy, Setup};
 use super::{proxy, tokens};
 
 /// What jo sees by a password, what by two factors, and who may act for jo.
-fn policy(totp: &str) -> String {
-    let scram = Verifier::derive(PASSWORD, DEFAULT_ITERATIONS).unwrap();
-    let scram = scram.encode();
+fn policy(scram: &str, totp: &str) -> String {
     format!(
         "identities:
   jo: {{ kind: human, roles: [careful], scram: \"{scram}\", may_act: [trainer], {totp} }}
@@ -100,13 +98,19 @@ fn reasons(proxy: &Proxy) -> Vec<String> {
 
 #[test]
 fn a_second_factor_is_enrolled_proved_once_and_gives_the_rest() {
+    let verifier = || {
+        Verifier::derive(PASSWORD, DEFAULT_ITERATIONS)
+            .unwrap()
+            .encode()
+    };
+    let scram = verifier();
     let proxy = proxy(&Setup {
         more: "tokens: { keys: [token.key] }\nlogin: { key: { file: login.key }, lifetime: 30m }"
             .into(),
         files: vec![
             ("token.key", tokens::key()),
             ("login.key", "0123456789abcdef".into()),
-            ("policies/jo.yaml", policy("")),
+            ("policies/jo.yaml", policy(&scram, "")),
         ],
         ..Setup::default()
     });
@@ -125,7 +129,7 @@ fn a_second_factor_is_enrolled_proved_once_and_gives_the_rest() {
     assert!(uri.starts_with("otpauth://totp/pgveil:jo?secret="), "{uri}");
     assert!(totp.starts_with("totp: \"TOTP-A256GCM$"), "{totp}");
     let file = proxy.home().join("policies/jo.yaml");
-    fs::write(&file, policy(totp.trim_end())).unwrap();
+    fs::write(&file, policy(&scram, totp.trim_end())).unwrap();
     proxy.events_soon("policy_load", 2);
 
     // By the password, the lesser view, and how to get the rest.
@@ -204,10 +208,16 @@ fn a_second_factor_is_enrolled_proved_once_and_gives_the_rest() {
 
     // Whoever has a factor no longer has no session by it, and who acts for them sees what
     // they see without; who came by the password stays.
-    fs::write(&file, policy("")).unwrap();
+    fs::write(&file, policy(&scram, "")).unwrap();
     let end = tokens::told(&mut all);
     assert!(end.contains("C28000"), "{end}");
     assert_eq!(refusal(&lesser.run(email, By::Simple)), None);
     let seen = show(&agent.run(email, By::Simple));
     assert!(seen.contains("o***@example.com"), "{seen}");
+
+    // Another password is another, whatever it is.
+    fs::write(&file, policy(&verifier(), "")).unwrap();
+    let end = tokens::told(&mut lesser);
+    assert!(end.contains("C28000") && end.contains("as it did"), "{end}");
+    assert_eq!(refusal(&agent.run(email, By::Simple)), None);
 }

@@ -1,6 +1,7 @@
 //! Tokens in place of passwords: minted, given to psql, expired, taken back.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -181,7 +182,7 @@ fn a_session_ends_when_its_token_does() {
 
 #[test]
 fn what_is_taken_back_ends_sessions_also_while_the_policy_does_not_load() {
-    let proxy = start();
+    let mut proxy = start();
     let one = token(&proxy, "mint trainer").unwrap();
     let (mut first, mut second) = (
         log_in(&proxy, "trainer", &one).unwrap(),
@@ -200,6 +201,8 @@ fn what_is_taken_back_ends_sessions_also_while_the_policy_does_not_load() {
     assert_eq!(refusal(&answer), None);
     let loads = proxy.events_soon("tokens_load", 2);
     assert_eq!(loads[1]["revoked"], 1);
+    let id = said.strip_prefix("revoked: token ").unwrap().to_owned();
+    assert_eq!(loads[1]["newly_revoked"], json!([format!("token {id}")]));
     token(&proxy, "revoke --all-of trainer").unwrap();
     assert!(told(&mut second).contains("has been revoked"));
     assert_eq!(refusal(&other.run("SELECT 1", By::Simple)), None);
@@ -209,6 +212,21 @@ fn what_is_taken_back_ends_sessions_also_while_the_policy_does_not_load() {
     let loads = proxy.events_soon("tokens_load", 4);
     assert!(loads[3]["error"].as_str().unwrap().contains("are gone"));
     assert_eq!(log_in(&proxy, "trainer", &one).err().unwrap(), "28P01");
+    // A proxy that starts without it cannot know what was in it: it says so.
+    fs::remove_file(proxy.home().join("policies/broken.yaml")).unwrap();
+    let count = proxy.events("tokens_load").len();
+    proxy.again();
+    let load = &proxy.events_soon("tokens_load", count + 1)[count];
+    let said = load["unrevoked"].as_str().unwrap();
+    assert!(said.contains("no token is revoked"), "{said}");
+    assert!(load["error"].is_null());
+    token(&proxy, &format!("revoke --id {id}")).unwrap();
+    let load = &proxy.events_soon("tokens_load", count + 2)[count + 1];
+    assert_eq!(load["newly_revoked"], json!([format!("token {id}")]));
+    proxy.again();
+    let load = &proxy.events_soon("tokens_load", count + 3)[count + 2];
+    assert!(load["unrevoked"].is_null());
+    assert_eq!(load["revoked"], 1);
 }
 
 #[test]
@@ -418,6 +436,24 @@ fn an_identity_provider_s_token_has_the_roles_of_its_groups() {
             .contains("it is not this identity's"),
         "{reason}"
     );
+
+    // One of theirs is taken back by its text, which other users of the machine need not read.
+    let (_, other) = issued("first", "an@corp.example", 600);
+    for text in [other.as_str(), "-"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_pgveil"))
+            .current_dir(proxy.home())
+            .args(["token", "revoke", text])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let _ = writeln!(child.stdin.take().unwrap(), "{other}");
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        assert!(output.stdout.starts_with(b"revoked: token "));
+    }
+    let load = &proxy.events_soon("tokens_load", 2)[1];
+    assert_eq!(load["issuers"], json!({ "corp": ["first"] }));
 
     // Its keys are read again, and a group's roles with policy.
     let mut client = log_in(&proxy, jo, &token).unwrap();

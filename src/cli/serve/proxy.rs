@@ -126,6 +126,7 @@ pub(crate) struct Running {
 /// log keeps it from serving.
 pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let ground = Ground::of(&config);
+    let unrevoked = ground.unrevoked();
     let looked = ground.look();
     let fetching = ground.clone();
     // It does not panic; if it did, there would be no keys yet.
@@ -153,7 +154,13 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
         datasets.insert(Arc::from(name.as_str()), opened);
     }
     let sinks = Sinks::start(&config.audit, &log).await?;
-    let rules = Arc::new(Rules::new(policy, tls, ground, looked, log.clone()));
+    let rules = Arc::new(Rules::new(
+        policy,
+        tls,
+        ground,
+        (looked, unrevoked),
+        log.clone(),
+    ));
     let front = Arc::new(Front {
         shared: Arc::new(Shared {
             authority: Box::new(Governed::new(

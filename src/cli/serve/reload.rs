@@ -19,7 +19,7 @@ use crate::audit::record::{PolicyStamp, What};
 use crate::audit::{Event, Log, LogError};
 use crate::config::{self, Config};
 use crate::identity::certificate::Trust;
-use crate::identity::token::{Jwks, Tokens, TokensError};
+use crate::identity::token::{Jwks, Tokens, TokensError, make_revocations};
 use crate::listener::{Certificates, Tls, TlsError};
 use crate::policy::{Policy, PolicyError};
 
@@ -36,6 +36,8 @@ pub(super) struct Rules {
     log: Log,
     /// Held while files are read.
     read: Mutex<Read>,
+    /// Said of the revocations at the start.
+    unrevoked: Option<String>,
 }
 
 /// What the configuration says that policy hangs on.
@@ -106,6 +108,23 @@ impl Ground {
                 });
             }
         });
+    }
+
+    /// What is to be said where there is no file of revocations: at the first start, or of
+    /// one that has been lost, with all that was in it.
+    pub(super) fn unrevoked(&self) -> Option<String> {
+        if !self.takes_tokens() {
+            return None;
+        }
+        let path = self.tokens.revoked.display();
+        let what = match make_revocations(&self.tokens.revoked) {
+            Ok(false) => return None,
+            Ok(true) => "there was none, and it has been made".to_owned(),
+            Err(error) => format!("there is none, and it cannot be made: {error}"),
+        };
+        let what = format!("the revocations in {path}: {what}; no token is revoked");
+        tracing::warn!("{what}");
+        Some(what)
     }
 
     fn takes_tokens(&self) -> bool {
@@ -204,10 +223,11 @@ impl Rules {
         policy: Policy,
         tls: Option<Arc<Tls>>,
         ground: Ground,
-        looked: Look,
+        (looked, unrevoked): (Look, Option<String>),
         log: Log,
     ) -> Self {
         Self {
+            unrevoked,
             current: watch::Sender::new(Arc::new(policy)),
             tls: watch::Sender::new(tls),
             ground,
@@ -244,7 +264,7 @@ impl Rules {
         };
         self.log.append(&Event::now(None, loaded)).await?;
         if self.ground.takes_tokens() {
-            let loaded = loaded_tokens(&policy, None);
+            let loaded = loaded_tokens(&policy, None, None, self.unrevoked.clone());
             self.log.append(&Event::now(None, loaded)).await?;
         }
         let tls = self.tls.borrow().clone();
@@ -321,7 +341,8 @@ impl Rules {
                 let issuer = source.name.as_str();
                 tracing::error!(issuer, error, "keys not fetched");
                 let error = format!("keys of issuer {issuer} not fetched: {error}");
-                let what = loaded_tokens(&self.current(), Some(error));
+                let policy = self.current();
+                let what = loaded_tokens(&policy, Some(policy.tokens()), Some(error), None);
                 // A log that fails refuses statements by itself.
                 let _ = self.log.append(&Event::now(None, what)).await;
             }
@@ -365,6 +386,7 @@ impl Rules {
             tracing::error!(%error, "tokens not loaded, those before stay in force");
         }
         read.tokens_error.clone_from(&error);
+        let before = old.tokens().clone();
         let policy = match tokens {
             Some(tokens) => {
                 let mut policy = Policy::clone(&old).trusting(Arc::new(tokens));
@@ -375,7 +397,7 @@ impl Rules {
             }
             None => old,
         };
-        let what = loaded_tokens(&policy, error);
+        let what = loaded_tokens(&policy, Some(&before), error, None);
         // A log that fails refuses statements by itself.
         let _ = self.log.append(&Event::now(None, what)).await;
     }
@@ -483,13 +505,25 @@ impl Rules {
     }
 }
 
-fn loaded_tokens(policy: &Policy, error: Option<String>) -> What {
+/// So many revocations stand in one record.
+const REVOCATIONS: usize = 1000;
+
+fn loaded_tokens(
+    policy: &Policy,
+    before: Option<&Tokens>,
+    error: Option<String>,
+    unrevoked: Option<String>,
+) -> What {
     let tokens = policy.tokens();
+    let mut newly_revoked = tokens.revoked_since(before);
+    newly_revoked.truncate(REVOCATIONS);
     What::TokensLoad {
         epoch: policy.epoch,
         keys: tokens.keys().map(str::to_owned).collect(),
         issuers: tokens.issuers_keys(),
         revoked: tokens.revoked(),
+        newly_revoked,
+        unrevoked,
         error,
     }
 }

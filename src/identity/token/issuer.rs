@@ -263,14 +263,7 @@ impl Issuer {
         };
         groups.retain(|group| self.config.counts(group));
         let (amr, second_factor) = self.factors(&claims, issued, now, skew)?;
-        let id = match claims.0.contains_key("jti") {
-            true => match claims.text("jti")? {
-                long if long.len() > ID => digest(long.as_bytes()),
-                id => id.into(),
-            },
-            // One that has no name goes by what it is.
-            false => digest(parts.signed),
-        };
+        let id = claims.id(parts)?;
         Ok(Verified {
             actor: (name.into(), self.config.kind),
             on_behalf_of: None,
@@ -343,10 +336,28 @@ fn digest(bytes: &[u8]) -> Arc<str> {
     URL_SAFE_NO_PAD.encode(digest).into()
 }
 
+/// What a token goes by, whoever signed it.
+pub(super) fn id(parts: &Parts<'_>) -> Result<Arc<str>, TokenError> {
+    let claims: Map<String, Value> =
+        serde_json::from_slice(&parts.payload).map_err(|_| TokenError::Claims)?;
+    Claims(&claims).id(parts)
+}
+
 /// Claims that have been signed.
 struct Claims<'a>(&'a Map<String, Value>);
 
 impl<'a> Claims<'a> {
+    /// What it goes by: its own name, or, without one, what it is.
+    fn id(&self, parts: &Parts<'_>) -> Result<Arc<str>, TokenError> {
+        if !self.0.contains_key("jti") {
+            return Ok(digest(parts.signed));
+        }
+        Ok(match self.text("jti")? {
+            long if long.len() > ID => digest(long.as_bytes()),
+            id => id.into(),
+        })
+    }
+
     /// A text that can be a name.
     fn text(&self, name: &str) -> Result<&'a str, TokenError> {
         let text = self.0.get(name).and_then(Value::as_str);

@@ -9,9 +9,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
-use super::{Token, TokensError};
+use super::{SKEW, Token, TokensError};
 
 /// What is revoked.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -87,6 +87,17 @@ impl Revoked {
         }
     }
 
+    /// What another does not have, for the record.
+    pub(super) fn since(&self, other: &Self) -> Vec<String> {
+        let tokens = self.tokens.difference(&other.tokens);
+        let identities = self.identities.iter();
+        let identities = identities.filter(|(name, at)| other.identities.get(*name) != Some(at));
+        tokens
+            .map(|id| format!("token {id}"))
+            .chain(identities.map(|(name, at)| format!("all of {name} until {at}")))
+            .collect()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.tokens.len() + self.identities.len()
     }
@@ -104,9 +115,38 @@ impl Revoked {
     pub(super) fn has<'a>(&self, token: &Token, names: impl IntoIterator<Item = &'a str>) -> bool {
         let of = |name: &str| {
             let until = self.identities.get(name);
-            until.is_some_and(|until| token.issued <= *until)
+            // One of ours may have been issued where the clock is ahead; that of an issuer has
+            // been set back by how far theirs may be.
+            let ahead = match token.issuer {
+                None => SKEW,
+                Some(_) => SignedDuration::ZERO,
+            };
+            let issued = token.issued.checked_sub(ahead).unwrap_or(token.issued);
+            until.is_some_and(|until| issued <= *until)
         };
         self.tokens.contains(&token.id) || names.into_iter().any(of)
+    }
+}
+
+/// Makes an empty file where there is none: from then on, that it is gone is noticed. Says
+/// whether there was none.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn make(path: &Path) -> std::io::Result<bool> {
+    let made = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path);
+    match made {
+        Ok(file) => {
+            // As below.
+            file.set_permissions(std::fs::Permissions::from_mode(0o644))?;
+            file.sync_all()?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -359,7 +359,7 @@ fn what_is_revoked_stays_so() {
         id: "another".into(),
         at: now(),
     });
-    revoke(identity("trainer", now() - SignedDuration::from_secs(1)));
+    revoke(identity("trainer", now() - SignedDuration::from_secs(61)));
     let tokens = Tokens::load(
         &home.config,
         &home.issuers,
@@ -368,7 +368,8 @@ fn what_is_revoked_stays_so() {
     )
     .unwrap();
     tokens.verify(&token, now()).unwrap();
-    revoke(identity("trainer", now()));
+    // Where it was issued, the clock may be a minute ahead.
+    revoke(identity("trainer", now() - SignedDuration::from_secs(60)));
     let tokens = Tokens::load(
         &home.config,
         &home.issuers,

@@ -71,6 +71,7 @@ impl Identities for OneAnalyst {
             on_behalf_of: None,
             method,
             mfa: None,
+            verifier: None,
             token: None,
             certificate: None,
         })

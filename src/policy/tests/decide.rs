@@ -802,6 +802,7 @@ fn roles_are_those_of_this_policy() {
         on_behalf_of: None,
         method: Method::Scram,
         mfa: None,
+        verifier: None,
         token: None,
         certificate: None,
     };

@@ -498,6 +498,7 @@ async fn enter(
             on_behalf_of: None,
             method: Method::Scram,
             mfa: None,
+            verifier: None,
             token: None,
             certificate: None,
         },
