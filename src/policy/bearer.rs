@@ -153,7 +153,8 @@ impl Policy {
             owner: None,
             on_behalf_of: None,
             method: Method::Token,
-            mfa: token.second_factor,
+            // Nobody but a human has a second factor.
+            mfa: token.second_factor.filter(|_| kind == Kind::Human),
             verifier: None,
             token: Some(token),
             certificate: None,

@@ -490,6 +490,21 @@ fn whom_an_issuer_names_has_the_roles_of_their_groups() {
     for name in ["an@corp.example", jo, "nobody@corp.example"] {
         assert!(listed.by_token(name), "{name}");
     }
+    // By which mechanism is theirs to say, and where tokens are to be had.
+    let (mut home, _) = home_and_token();
+    for oauth in [false, true] {
+        home.issuers.get_mut("corp").unwrap().oauth = oauth;
+        let policy = policy(TEXT).trusting(home.tokens().into());
+        for name in [jo, "nobody@corp.example"] {
+            assert_eq!(policy.by_oauth(name), oauth);
+            let told = policy.tokens().discovery(name).unwrap();
+            let document = "https://login.corp.example/.well-known/openid-configuration";
+            assert_eq!((told.document.as_str(), &*told.scope), (document, "openid"));
+        }
+        for name in ["trainer", "nobody"] {
+            assert!(!policy.by_oauth(name) && policy.tokens().discovery(name).is_none());
+        }
+    }
     assert_eq!(
         super::refused(&format!("{TEXT}groups: {{ data: [raeds] }}")),
         "p.yaml:17: no role `raeds`; did you mean `reads`?"
