@@ -485,6 +485,12 @@ fn tokens_and_issuers_are_bounded() {
     let url = Jwks::Url("http://127.0.0.1:8/keys".into());
     assert_eq!(config.issuers["corp"].jwks, url);
     for (issuer, more, why) in [
+        ("https://corp", "actors: ['*']", "something beside it"),
+        (
+            "https://corp",
+            "actors: [a], kind: agent",
+            "act on behalf of humans",
+        ),
         (
             "i",
             "jwks: 'http://corp.example/keys'",

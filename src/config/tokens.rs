@@ -93,6 +93,10 @@ pub struct Issuer {
     /// The values of their `acr` that do. Left out: none.
     #[serde(default)]
     pub acr: BTreeSet<String>,
+    /// The agents of policy that its tokens may name as acting (`act`) on behalf of whom they
+    /// are of, such as `bot-*`: one `*` in each, at most. Left out: none.
+    #[serde(default)]
+    pub actors: Vec<String>,
     /// What those are whom it names.
     #[serde(default = "default_kind")]
     pub kind: Kind,
@@ -191,6 +195,11 @@ impl Issuer {
         self.names.iter().any(|pattern| is_like(pattern, name))
     }
 
+    /// Whether its tokens may name an agent as acting.
+    pub(crate) fn lets_act(&self, agent: &str) -> bool {
+        self.actors.iter().any(|pattern| is_like(pattern, agent))
+    }
+
     /// Whether a group of its tokens counts.
     pub(crate) fn counts(&self, group: &str) -> bool {
         let only = self.group_names.as_ref();
@@ -241,6 +250,14 @@ impl Issuer {
             return Err("must name `names` and `algorithms`, one of each at least".into());
         }
         let wide = |name: &&String| name.matches('*').count() > 1 || *name == "*";
+        if let Some(name) = self.actors.iter().find(wide) {
+            return Err(format!(
+                "`actors` has `{name}`: a name has one `*` at most, and something beside it"
+            ));
+        }
+        if !self.actors.is_empty() && self.kind != Kind::Human {
+            return Err("has `actors`, who act on behalf of humans, and names others".into());
+        }
         if let Some(name) = self.names.iter().find(wide) {
             return Err(format!(
                 "`names` has `{name}`: a name has one `*` at most, and something beside it"

@@ -75,7 +75,11 @@ impl Policy {
             return Err(TokenError::Subject);
         }
         if verified.token.issuer.is_some() {
-            return self.grouped(&actor, kind, verified.token.into());
+            let token = Arc::new(verified.token);
+            return match verified.on_behalf_of {
+                None => self.grouped(&actor, kind, token),
+                Some((human, kind)) => self.acting(&actor, (&human, kind), token),
+            };
         }
         let alone = verified.on_behalf_of.is_none();
         let own = self.by_its_token(name, &verified.token, alone)?;
@@ -114,15 +118,36 @@ impl Policy {
         now: Timestamp,
     ) -> Result<Principal, TokenError> {
         self.tokens.admits(token, known.names(), now)?;
-        if token.issuer.is_some() {
-            return self.grouped(&known.name, known.kind, token.clone());
-        }
         let human = known.on_behalf_of.as_deref();
+        if token.issuer.is_some() {
+            return match human {
+                None => self.grouped(&known.name, known.kind, token.clone()),
+                Some(human) => self.acting(&known.name, (&human.name, human.kind), token.clone()),
+            };
+        }
         let human =
             human.map(|human| self.delegating((&human.name, human.kind), &known.name, token));
         let own = self.by_its_token(&known.name, token, human.is_none())?;
         let factor = self.proved(&known.name, token);
         Ok(own.carrying(token.clone(), factor, human.transpose()?))
+    }
+
+    /// An agent of policy's that an issuer says acts on behalf of somebody whom it names.
+    fn acting(
+        &self,
+        agent: &str,
+        (human, kind): (&Arc<str>, Kind),
+        token: Arc<Token>,
+    ) -> Result<Principal, TokenError> {
+        let own = self.by_its_token(agent, &token, false)?;
+        if own.kind == Kind::Human || kind != Kind::Human {
+            return Err(TokenError::Delegation);
+        }
+        let human = Principal {
+            token: None,
+            ..self.grouped(human, kind, token.clone())?
+        };
+        Ok(own.carrying(token, None, Some(human)))
     }
 
     /// Somebody whom an issuer names and policy does not, with the roles of their groups.

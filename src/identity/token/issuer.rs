@@ -25,6 +25,7 @@ use tokio::sync::Notify;
 use super::jws::Parts;
 use super::{Token, TokenError, TokensError, Verified};
 use crate::config::{self, Algorithm};
+use crate::identity::Kind;
 use crate::identity::oauth::Discovery;
 
 /// Somebody whose tokens are taken.
@@ -237,10 +238,6 @@ impl Issuer {
                 return Err(TokenError::Early(from));
             }
         }
-        // Whoever acts for somebody is not them.
-        if claims.0.contains_key("act") {
-            return Err(TokenError::Delegation);
-        }
         // A token that takes a key beside it (RFC 7800) is not taken without, and an
         // event (RFC 8417) says of somebody that they are not here.
         if ["cnf", "events"]
@@ -257,6 +254,12 @@ impl Issuer {
         if name.len() > NAME || !self.has(name) {
             return Err(TokenError::Subject);
         }
+        // Whoever acts for somebody is not them.
+        let own = (Arc::from(name), self.config.kind);
+        let (actor, on_behalf_of) = match claims.0.get("act") {
+            None => (own, None),
+            Some(act) => ((self.actor(act, &claims)?, Kind::Agent), Some(own)),
+        };
         let mut groups = match &self.config.groups {
             Some(claim) if claims.0.contains_key(claim) => claims.list(claim)?,
             _ => BTreeSet::new(),
@@ -265,8 +268,8 @@ impl Issuer {
         let (amr, second_factor) = self.factors(&claims, issued, now, skew)?;
         let id = claims.id(parts)?;
         Ok(Verified {
-            actor: (name.into(), self.config.kind),
-            on_behalf_of: None,
+            actor,
+            on_behalf_of,
             token: Token {
                 id,
                 expires: expires.checked_add(skew).map_err(|_| TokenError::Claims)?,
@@ -290,6 +293,30 @@ impl Issuer {
 }
 
 impl Issuer {
+    /// Who acts on behalf of a token's subject (RFC 8693, section 4.1): by its issuer's word,
+    /// if that may name it, and if the subject has let it (section 4.4), where it says whom.
+    fn actor(&self, act: &Value, claims: &Claims<'_>) -> Result<Arc<str>, TokenError> {
+        let actor = act.as_object().ok_or(TokenError::Claims)?;
+        // A chain is more than is recorded.
+        if actor.contains_key("act") {
+            return Err(TokenError::Delegation);
+        }
+        let name = Claims(actor).text("sub")?;
+        if actor.contains_key("iss") && !self.is(Claims(actor).text("iss")?) {
+            return Err(TokenError::Delegation);
+        }
+        if name.len() > NAME || !self.config.lets_act(name) {
+            return Err(TokenError::Delegation);
+        }
+        if let Some(may_act) = claims.0.get("may_act") {
+            let may_act = may_act.as_object().ok_or(TokenError::Claims)?;
+            if Claims(may_act).text("sub")? != name {
+                return Err(TokenError::MayAct);
+            }
+        }
+        Ok(name.into())
+    }
+
     /// How its bearer proved who they are, and when a second factor was among it. Neither
     /// claim is read that nothing is configured of.
     fn factors(

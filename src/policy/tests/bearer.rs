@@ -2,7 +2,7 @@
 
 use super::decide::{CUSTOMERS, NOW, ask, shown};
 use super::policy;
-use crate::identity::token::issuer::tests::home_and_token;
+use crate::identity::token::issuer::tests::{home_and_delegated, home_and_token};
 use crate::identity::token::tests::{Home, claims, now};
 use crate::identity::token::{Actor, Claims, TokenError};
 use crate::identity::{Kind, Principal};
@@ -414,6 +414,54 @@ fn an_agent_that_nobody_answers_for_is_refused_where_policy_wants_somebody() {
     assert!(world.policy.answers(&human.unwrap(), Some("shop")).is_ok());
     let other = world.log_in("other", &claims("other")).unwrap();
     assert!(world.policy.answers(&other, None).is_ok());
+}
+
+#[test]
+fn an_agent_acts_on_behalf_of_somebody_by_an_issuer_s_word() {
+    let (home, token) = home_and_delegated();
+    let tokens = std::sync::Arc::new(home.tokens());
+    let with = |text: &str, groups: &str| {
+        policy(&format!("{text}groups: {groups}\n")).trusting(tokens.clone())
+    };
+    let own = with(TEXT, "{ data: [reads] }");
+    let log_in = |policy: &Policy, name: &str| policy.bearer(name, "shop", &token, now());
+    let agent = log_in(&own, "other").unwrap();
+    assert_eq!((agent.label(), agent.mfa), ("agent:other".into(), None));
+    let human = agent.on_behalf_of.as_ref().unwrap();
+    assert_eq!(human.label(), "human:jo@corp.example");
+    let seen =
+        |policy: &Policy, agent: &Principal| shown(CUSTOMERS, &ask(policy, agent, CUSTOMERS, NOW));
+    // The stricter of what it has by policy and what they have by their groups.
+    assert_eq!(
+        seen(&own, &agent),
+        "read: id=clear email=mask:email ssn=block region=clear where (\"region\" = 'EU')"
+    );
+    let none = with(TEXT, "{}");
+    let nobody = log_in(&none, "other").unwrap();
+    assert!(
+        none.rights(&nobody, "shop", NOW.parse().unwrap())
+            .is_empty()
+    );
+    // Neither the human by it, nor another, nor an agent that is none of policy's.
+    for name in ["jo@corp.example", "trainer"] {
+        assert_eq!(log_in(&own, name).unwrap_err(), TokenError::Subject);
+    }
+    let without = |from: &str, to: &str| with(&TEXT.replace(from, to), "{ data: [reads] }");
+    let gone = without("  other: {", "  another: {");
+    assert_eq!(log_in(&gone, "other").unwrap_err(), TokenError::Identity);
+    let human = without("other: { kind: agent", "other: { kind: human");
+    assert_eq!(log_in(&human, "other").unwrap_err(), TokenError::Delegation);
+    let listed = without("  gone:", "  jo@corp.example:");
+    assert_eq!(log_in(&listed, "other").unwrap_err(), TokenError::Identity);
+    // What changes holds for who is there.
+    let token = agent.token.clone().unwrap();
+    let wider = with(TEXT, "{ data: [sees] }");
+    let still = wider.still(&agent, &token, now()).unwrap();
+    assert_eq!(still.on_behalf_of.as_ref().unwrap().roles, ["sees".into()]);
+    assert_eq!(
+        gone.still(&agent, &token, now()).unwrap_err(),
+        TokenError::Identity
+    );
 }
 
 #[test]

@@ -136,6 +136,7 @@ pub(crate) fn config(jwks: &Path) -> config::Issuer {
         groups: Some("groups".into()),
         group_names: None,
         oauth: false,
+        actors: Vec::new(),
         scope: "openid".into(),
         amr: ["mfa", "hwk"].map(str::to_owned).into(),
         acr: ["high".to_owned()].into(),
@@ -152,6 +153,16 @@ fn home() -> Home {
     std::fs::write(&path, jwks().to_string()).unwrap();
     home.issuers = BTreeMap::from([("corp".to_owned(), config(&path))]);
     home
+}
+
+/// A home whose provider may name agents as acting, and such a token of `other` on behalf
+/// of `jo@corp.example`.
+pub(crate) fn home_and_delegated() -> (Home, String) {
+    let mut home = home();
+    home.issuers.get_mut("corp").unwrap().actors = vec!["other".into(), "job-*".into()];
+    let mut claims = claims();
+    claims["act"] = json!({ "sub": "other" });
+    (home, signed("e", &header("e"), &claims))
 }
 
 /// A home, and a good token of the provider's for `jo@corp.example`.
@@ -229,6 +240,65 @@ fn another_key_is_another_under_the_same_id_too() {
     ] {
         let none = Jwks::none(std::sync::Arc::default());
         assert_eq!(none.of(text.as_bytes()).err(), Some(why), "{text}");
+    }
+}
+
+#[test]
+fn who_acts_is_whom_the_configuration_lets_the_issuer_name() {
+    let (home, token) = home_and_delegated();
+    let verified = home.tokens().verify(&token, now()).unwrap();
+    assert_eq!(verified.actor, ("other".into(), Kind::Agent));
+    assert_eq!(verified.on_behalf_of.unwrap().0, "jo@corp.example".into());
+    let with = |more: Value| {
+        let mut claims = claims();
+        let all = more.as_object().unwrap().clone();
+        claims.as_object_mut().unwrap().extend(all);
+        home.tokens()
+            .verify(&signed("e", &header("e"), &claims), now())
+    };
+    let issuer = "https://login.corp.example";
+    for more in [
+        json!({ "act": { "sub": "job-7" } }),
+        json!({ "act": { "sub": "other", "iss": issuer, "client_id": "x" } }),
+        json!({ "act": { "sub": "other" }, "may_act": { "sub": "other" } }),
+        // By itself, it is for whoever issues another token by this one.
+        json!({ "may_act": { "sub": "anybody" } }),
+    ] {
+        assert!(with(more.clone()).is_ok(), "{more}");
+    }
+    for (more, why) in [
+        (
+            json!({ "act": { "sub": "trainer" } }),
+            TokenError::Delegation,
+        ),
+        (json!({ "act": { "sub": "job-" } }), TokenError::Delegation),
+        (
+            json!({ "act": { "sub": "other", "act": { "sub": "job-7" } } }),
+            TokenError::Delegation,
+        ),
+        (
+            json!({ "act": { "sub": "other", "iss": "https://other.example" } }),
+            TokenError::Delegation,
+        ),
+        (
+            json!({ "act": { "sub": "other" }, "may_act": { "sub": "job-7" } }),
+            TokenError::MayAct,
+        ),
+        (
+            json!({ "act": { "sub": "other" }, "may_act": "other" }),
+            TokenError::Claims,
+        ),
+        (
+            json!({ "act": { "sub": "other" }, "may_act": {} }),
+            TokenError::Claims,
+        ),
+        (json!({ "act": { "sub": ["other"] } }), TokenError::Claims),
+        (json!({ "act": {} }), TokenError::Claims),
+        (json!({ "act": "other" }), TokenError::Claims),
+        (json!({ "act": null }), TokenError::Claims),
+        (json!({ "act": [{ "sub": "other" }] }), TokenError::Claims),
+    ] {
+        assert_eq!(with(more.clone()).unwrap_err(), why, "{more}");
     }
 }
 
