@@ -79,6 +79,8 @@ fn soon(proxy: &Proxy, user: &str, token: &str) -> Client {
     }
 }
 
+/// Whoever fails often is not put off for it.
+const PATIENT: &str = "failures: { per_source: 100000, per_identity: 100000 }";
 const DOCUMENT: &str = "/.well-known/openid-configuration";
 
 #[test]
@@ -94,6 +96,7 @@ fn keys_are_fetched_where_the_issuer_says_and_again_for_one_that_is_not_known() 
     pages.put("/keys", set);
     pages.put(DOCUMENT, document(&issuer));
     let proxy = proxy(&Setup {
+        listen: PATIENT.into(),
         more: format!(
             "issuers: {{ corp: {{ issuer: '{issuer}', audience: pgveil, names: ['*@corp.example'], \
              name: email, groups: groups, refresh: 1h }} }}"
@@ -150,6 +153,7 @@ fn an_issuer_that_is_away_is_no_reason_not_to_start_and_keys_grow_stale() {
     let issuer = "https://login.corp.example";
     let (set, token) = issued_by(issuer, "first", jo, 600);
     let proxy = proxy(&Setup {
+        listen: PATIENT.into(),
         more: format!(
             "issuers: {{ corp: {{ issuer: '{issuer}', audience: pgveil, names: ['*@corp.example'], \
              jwks: 'http://{address}/keys', name: email, groups: groups, refresh: 1s, stale: 1s }} }}"
