@@ -135,8 +135,10 @@ impl Log {
         let places = Places::of(path);
         // Between one file and the next there is none to be locked.
         let alone = match &sealing {
-            Some(_) => Some(open::alone(&places.directory).map_err(fault)?),
-            None => None,
+            Some(_) if !open::is_special(path) => {
+                Some(open::alone(&places.directory).map_err(fault)?)
+            }
+            _ => None,
         };
         let opened = Opened::open(path, &open::before(&places).map_err(fault)?).map_err(fault)?;
         let state = Arc::new(State::default());
@@ -244,8 +246,9 @@ impl Log {
     /// do again.
     pub fn hold(&self, why: Option<LogError>) {
         let state = &self.0.state;
-        state.held.store(why.is_some(), Ordering::Release);
+        let held = why.is_some();
         *state.holds.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        state.held.store(held, Ordering::Release);
     }
 
     /// How far it is signed, where it is.

@@ -120,13 +120,17 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
+/// A pipe or a device: it has nothing to be read, or no end, and nothing beside it.
+pub(super) fn is_special(path: &Path) -> bool {
+    path.metadata().is_ok_and(|it| !it.is_file())
+}
+
 /// The closed files in which something may have begun that has no end yet. A proxy that
 /// opens a log says of all that is before what has none, so no further back than that; one
 /// that closed it has left little open, if anything.
 pub(super) fn before(places: &Places) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    // A pipe or a device has nothing to be read, or no end.
-    if places.live.metadata().is_ok_and(|live| !live.is_file()) {
+    if is_special(&places.live) {
         return Ok(files);
     }
     let (mut settled, closed) = ends(&places.live)?;
