@@ -39,12 +39,15 @@ target="${CARGO_TARGET_DIR:-target}"
 # Debug information is half of the time and most of the space of a test build; a panic
 # says where it was without.
 export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-none}"
+# Most of what tests do is wait: for servers to start, and for what must not happen.
+export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 
+bao=""
 copy=""
 building=""
 installing=""
 left() {
-    rm -rf "$copy"
+    rm -rf "$copy" "$bao"
     # shellcheck disable=SC2086 # each a process, or none
     kill $building $installing 2>/dev/null || true
 }
@@ -62,12 +65,23 @@ step format
 cargo fmt --check
 cargo fmt --check --manifest-path tests/fuzz/Cargo.toml
 
+# What tests ask of a vault; where there is none, they say so.
+if [ -z "$quick" ] && [ -z "${PGVEIL_TEST_BAO:-}" ]; then
+    bao=$(mktemp)
+    sh tests/bao.sh >"$bao" &
+    fetching=$!
+fi
+
 step lints
-cargo clippy --locked --all-targets -- -D warnings
-cargo check --locked --quiet --features vault
+cargo clippy --locked --all-targets --features vault -- -D warnings
 
 step tests
 cargo test --locked --no-run
+if [ "$bao" ]; then
+    wait "$fetching" || true
+    PGVEIL_TEST_BAO=$(cat "$bao")
+    export PGVEIL_TEST_BAO
+fi
 # While tests wait for servers, what further steps need is built.
 if [ -z "$quick" ]; then
     # Not before the tests have begun, which would wait for it.
@@ -79,11 +93,6 @@ if [ -z "$quick" ] && ! cargo deny --version >/dev/null 2>&1; then
     nice cargo install cargo-deny --version 0.20.2 --locked --debug --no-default-features \
         --quiet --root target/tools --target-dir target/tools/build &
     installing=$!
-fi
-# For what tests ask of a vault; where there is none, they say so.
-if [ -z "$quick" ] && [ -z "${PGVEIL_TEST_BAO:-}" ]; then
-    PGVEIL_TEST_BAO=$(sh tests/bao.sh)
-    export PGVEIL_TEST_BAO
 fi
 cargo test --locked
 
