@@ -118,7 +118,7 @@ fn catalog() -> Catalog {
         };
         catalog.functions.insert(name.into(), vec![function]);
     }
-    for name in ["=", "<", ">", "<=", ">=", "+", "-", "*"] {
+    for name in ["=", "<", ">", "<=", ">=", "+", "-", "*", "~~"] {
         let operator = Operator {
             schema: "pg_catalog".into(),
             runs: Vec::new(),
