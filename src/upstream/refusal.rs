@@ -45,6 +45,13 @@ pub enum Cause {
     /// The handshake failed, or the certificate is not trusted.
     #[error("TLS fails: {0}")]
     Tls(io::Error),
+    /// The certificate is an authority's own, which `openssl req -x509` makes unless told
+    /// otherwise. libpq takes it; RFC 5280 (4.2.1.9) has it sign others.
+    #[error(
+        "TLS fails: its certificate is an authority's, not a server's (hint: make it with \
+         `-addext basicConstraints=critical,CA:FALSE`, or have an authority sign another)"
+    )]
+    Authority,
     /// Postgres itself says no.
     #[error("refuses with {state}: {message}")]
     Refused {
@@ -121,6 +128,7 @@ impl ConnectError {
             Cause::NoTls(_)
             | Cause::Setup(_)
             | Cause::Tls(_)
+            | Cause::Authority
             | Cause::NoPassword
             | Cause::Secret(_)
             | Cause::NotText
@@ -210,6 +218,7 @@ impl Tell for ConnectError {
             | Cause::NoTls(_)
             | Cause::Setup(_)
             | Cause::Tls(_)
+            | Cause::Authority
             | Cause::NoPassword
             | Cause::Secret(_)
             | Cause::NotText

@@ -60,7 +60,12 @@ async fn handshake(target: &Target, tcp: TcpStream) -> Result<TlsStream<TcpStrea
     TlsConnector::from(Arc::new(config))
         .connect(name, tcp)
         .await
-        .map_err(Cause::Tls)
+        .map_err(
+            |error| match error.to_string().contains("CaUsedAsEndEntity") {
+                true => Cause::Authority,
+                false => Cause::Tls(error),
+            },
+        )
 }
 
 fn server_name(target: &Target, peer: SocketAddr) -> Result<ServerName<'static>, Cause> {
@@ -262,5 +267,51 @@ mod tests {
             }
             let _ = certificate_hash(&bytes);
         }
+    }
+
+    /// What `openssl req -x509` makes unless told otherwise.
+    #[tokio::test]
+    async fn an_authority_is_no_server_and_that_is_said() {
+        let mut params = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let own = params.self_signed(&key).unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("server.crt");
+        std::fs::write(&ca, own.pem()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![own.der().clone()],
+                rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+            )
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let tcp = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let served = tokio::spawn(async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+            acceptor.accept(tcp).await.err()
+        });
+        let target = Target {
+            dataset: "shop".into(),
+            host: "localhost".into(),
+            port: 0,
+            dbname: "shop".into(),
+            user: "pgveil".into(),
+            password: None,
+            tls: TlsMode::VerifyFull,
+            ca: Some(ca),
+            allow_superuser: false,
+            timeout: std::time::Duration::from_secs(5),
+        };
+        let cause = handshake(&target, tcp).await.unwrap_err();
+        assert!(cause.to_string().contains("CA:FALSE"), "{cause}");
+        served.await.unwrap();
     }
 }
