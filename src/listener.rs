@@ -528,9 +528,7 @@ async fn session<A: Accept>(
             accept.serve(client).await;
         }
         Err(why) => {
-            if why.is_failure() {
-                attempt.failed();
-            }
+            attempt.ended(&why);
             let ended = Ended {
                 stream: Some(stream),
                 tls,

@@ -185,6 +185,9 @@ pub(super) async fn authenticate<I: Identities>(
         negotiate.encode(&mut out);
     }
     let presented = channel.tls.and_then(|tls| tls.presented.as_ref());
+    if presented.is_some() {
+        channel.attempt.show()?;
+    }
     // Whoever it names: one that does not hold is not gone past.
     let shown = presented.map(|presented| identities.verify(presented));
     let shown = shown.transpose().map_err(Refused::Certificate)?;
@@ -197,14 +200,14 @@ pub(super) async fn authenticate<I: Identities>(
         return Ok(principal);
     }
     // Certificates are not guessed; passwords are.
-    channel.attempt.begin().await?;
+    let attempt = channel.attempt.begin().await?;
     // From here on, whoever is to connect by a certificate is somebody unknown.
     let caller = Caller {
         user,
         dataset: &startup.dataset,
         shown: shown.as_ref(),
         lacks: identities.lacks(user, shown.as_ref()),
-        attempt: channel.attempt,
+        attempt,
     };
     // Whoever says so is asked for a token, whatever the name: nothing shows by it. That is
     // looked up for everybody, so that it costs everybody the same.

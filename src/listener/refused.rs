@@ -164,6 +164,19 @@ pub enum Refused {
     },
 }
 
+/// What a connection's end says of who came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// Nothing.
+    None,
+    /// A credential was wrong.
+    Guess,
+    /// A certificate did not hold.
+    Certificate,
+    /// It was asked for a credential, and gave none.
+    Silence,
+}
+
 impl Refused {
     /// Whether nobody is there who could hear a reason in plain text.
     pub(super) fn is_silent(&self) -> bool {
@@ -180,12 +193,25 @@ impl Refused {
 }
 
 impl Refused {
-    /// Whether it may have been a guess.
-    pub(super) fn is_failure(&self) -> bool {
-        matches!(
-            self,
-            Self::Password(_) | Self::Token { .. } | Self::Unbound { .. } | Self::Bearer { .. }
-        )
+    /// What it says of who came.
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Password(_) | Self::Token { .. } | Self::Unbound { .. } | Self::Bearer { .. } => {
+                Fault::Guess
+            }
+            Self::Certificate(_) => Fault::Certificate,
+            Self::Gone
+            | Self::Io(_)
+            | Self::SlowAuthentication
+            | Self::MessageType(_)
+            | Self::MessageLength(_)
+            | Self::Sasl
+            | Self::Scram(_)
+            | Self::PasswordMessage
+            | Self::Discovery(_)
+            | Self::OAuth(_) => Fault::Silence,
+            _ => Fault::None,
+        }
     }
 
     /// Why TLS could not be negotiated.

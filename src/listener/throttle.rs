@@ -2,24 +2,29 @@
 //! to be.
 //!
 //! Knows nothing about credentials. Invariants: memory is bounded, whoever connects under
-//! whatever names; guessing at a name keeps nobody out who logs in from where they have
-//! before, and makes others wait, refused only where many wait; a name that nobody has
-//! counts as one that somebody has.
+//! whatever names; failures under a name make others wait, refused only where many wait;
+//! whoever waits and then proves nothing has failed, as far as their source goes; a name
+//! that nobody has counts as one that somebody has.
 //!
 //! A *source* is an IPv4 address, or the 64 bits of an IPv6 address that one network has.
 //! One that has failed too often is refused for a while, twice as long with each failure
 //! after that; one failure is forgotten in each time of the longest pause. Many people may
-//! share one (a company's NAT): those whose last login from there went well are let
-//! through. All of this machine is one address, so there a source
-//! is the address and the name: a job with an old password stops nobody else.
+//! share one (a company's NAT): who has logged in from there is never refused for what
+//! others do there, and waits by what has failed under that name and from there alone. All
+//! of this machine is one address, so there a source is the name: a job with an old
+//! password stops nobody else.
+//!
+//! Certificates are not guessed at, so no name fails by them, but each takes time to verify:
+//! a source that shows many that do not hold may show none for a while, by a count apart.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::Refused;
+use super::refused::Fault;
 use crate::config::Failures;
 
 /// So many of a kind are remembered; of more, those with few failures go first, then the
@@ -53,7 +58,7 @@ struct Counts {
     names: HashMap<u64, Count>,
     /// Those who have logged in, by name and source: failures since.
     known: HashMap<u64, Count>,
-    /// Those who wait, by name and source.
+    /// How many wait: under a name, and under a name from a source.
     waiting: HashMap<u64, u32>,
 }
 
@@ -62,7 +67,6 @@ struct Counts {
 struct Count {
     failures: u32,
     last: Instant,
-    waiting: u32,
 }
 
 /// One attempt to log in.
@@ -71,13 +75,19 @@ pub(super) struct Attempt<'a> {
     throttle: &'a Throttle,
     peer: IpAddr,
     source: u64,
+    /// The source, as far as certificates go.
+    shows: u64,
     name: u64,
     known: u64,
+    waited: bool,
 }
 
 /// Somebody who waits, until dropped.
 #[derive(Debug)]
-struct Waiting<'a>(Attempt<'a>);
+struct Waiting<'a> {
+    throttle: &'a Throttle,
+    places: Vec<u64>,
+}
 
 impl Throttle {
     /// Within those limits, for clients that have so much time to log in.
@@ -94,6 +104,8 @@ impl Throttle {
     pub(super) fn attempt(&self, peer: IpAddr, name: &str) -> Attempt<'_> {
         let peer = peer.to_canonical();
         let network = match peer {
+            // One of 16 million, of which any program here may have each.
+            _ if peer.is_loopback() => Ipv4Addr::LOCALHOST.into(),
             IpAddr::V4(_) => peer,
             IpAddr::V6(own) => IpAddr::V6(Ipv6Addr::from_bits(own.to_bits() & (u128::MAX << 64))),
         };
@@ -105,8 +117,10 @@ impl Throttle {
             throttle: self,
             peer,
             source: self.hasher.hash_one((network, whose)),
+            shows: self.hasher.hash_one((network, whose, "certificates")),
             name: self.hasher.hash_one(name),
             known: self.hasher.hash_one((network, name)),
+            waited: false,
         }
     }
 
@@ -137,21 +151,16 @@ impl Throttle {
         let before = of.get(&key).map_or(0, |count| self.left(count, now));
         let most = limit.saturating_add(MOST_BEYOND);
         if of.len() >= MOST && !of.contains_key(&key) {
-            of.retain(|_, count| count.waiting > 0 || self.left(count, now) > 0);
-            make_room(of, |count| (count.waiting > 0, count.failures, count.last));
+            of.retain(|_, count| self.left(count, now) > 0);
+            make_room(of, |count| (count.failures, count.last));
         }
         put(of, key, before.saturating_add(1).min(most), now);
     }
 }
 
 fn put(of: &mut HashMap<u64, Count>, key: u64, failures: u32, now: Instant) {
-    let waiting = of.get(&key).map_or(0, |count| count.waiting);
-    let count = Count {
-        failures,
-        last: now,
-        waiting,
-    };
-    of.insert(key, count);
+    let last = now;
+    of.insert(key, Count { failures, last });
 }
 
 /// Where there are too many, without those that come first: a quarter at a time, for sorting
@@ -168,34 +177,55 @@ fn make_room<K: Ord>(of: &mut HashMap<u64, Count>, order: impl Fn(&Count) -> K) 
 }
 
 impl<'a> Attempt<'a> {
-    /// Waits as long as the name's failures ask for.
+    /// Waits as long as failures under that name ask for; then it is one that has waited.
     ///
     /// # Errors
     /// Where too much has failed from there, or too many wait.
-    pub(super) async fn begin(&self) -> Result<(), Refused> {
-        if let Some((pause, waiting)) = self.enter(Instant::now())? {
-            tokio::time::sleep(pause).await;
-            drop(waiting);
-        }
-        Ok(())
+    pub(super) async fn begin(self) -> Result<Self, Refused> {
+        let Some((pause, waiting)) = self.enter(Instant::now())? else {
+            return Ok(self);
+        };
+        tokio::time::sleep(pause).await;
+        drop(waiting);
+        Ok(Self {
+            waited: true,
+            ..self
+        })
+    }
+
+    /// Asked before a certificate is looked at.
+    ///
+    /// # Errors
+    /// Where too many from there did not hold.
+    pub(super) fn show(&self) -> Result<(), Refused> {
+        let counts = self.throttle.counts();
+        self.unless_refused(&counts, self.shows, Instant::now())
     }
 
     /// Asked again before a credential is looked at: of many attempts at once, those that
     /// come after the first failures are not.
     ///
     /// # Errors
-    /// Where too much has failed from there.
+    /// Where too much has failed meanwhile.
     pub(super) fn go_on(&self) -> Result<(), Refused> {
+        self.go_on_at(Instant::now())
+    }
+
+    fn go_on_at(&self, now: Instant) -> Result<(), Refused> {
         let counts = self.throttle.counts();
-        self.unless_refused(&counts, Instant::now())
+        self.unless_refused(&counts, self.source, now)?;
+        match self.waited || self.pause(&counts, now).is_zero() {
+            true => Ok(()),
+            false => Err(Refused::Crowded),
+        }
     }
 
-    /// It has failed.
-    pub(super) fn failed(&self) {
-        self.failed_at(Instant::now());
+    /// It has ended so.
+    pub(super) fn ended(&self, why: &Refused) {
+        self.ended_at(why, Instant::now());
     }
 
-    /// It has not.
+    /// It has proved who it is.
     pub(super) fn proved(&self) {
         let known = &mut self.throttle.counts().known;
         if !known.contains_key(&self.known) {
@@ -204,26 +234,53 @@ impl<'a> Attempt<'a> {
         put(known, self.known, 0, Instant::now());
     }
 
-    fn failed_at(&self, now: Instant) {
-        let (throttle, mut counts) = (self.throttle, self.throttle.counts());
-        let limits = throttle.limits;
-        throttle.count(&mut counts.sources, self.source, limits.per_source, now);
-        throttle.count(&mut counts.names, self.name, limits.per_identity, now);
-        if let Some(known) = counts.known.get_mut(&self.known) {
-            known.failures = known.failures.saturating_add(1);
+    fn ended_at(&self, why: &Refused, now: Instant) {
+        match why.fault() {
+            Fault::None => {}
+            Fault::Guess => self.failed_at(now),
+            Fault::Certificate => self.blame(self.shows, now),
+            Fault::Silence => {
+                let slow = !self.pause(&self.throttle.counts(), now).is_zero();
+                if slow {
+                    self.blame(self.source, now);
+                }
+            }
         }
     }
 
-    /// Whether the last login by that name from there went well, but for some failures.
-    fn is_known(&self, counts: &Counts) -> bool {
-        let limit = self.throttle.limits.per_identity;
-        let known = counts.known.get(&self.known);
-        known.is_some_and(|count| count.failures < limit)
+    fn blame(&self, source: u64, now: Instant) {
+        let (throttle, limit) = (self.throttle, self.throttle.limits.per_source);
+        throttle.count(&mut throttle.counts().sources, source, limit, now);
     }
 
-    fn unless_refused(&self, counts: &Counts, now: Instant) -> Result<(), Refused> {
+    fn failed_at(&self, now: Instant) {
+        self.blame(self.source, now);
+        let (throttle, mut counts) = (self.throttle, self.throttle.counts());
+        let limit = throttle.limits.per_identity;
+        throttle.count(&mut counts.names, self.name, limit, now);
+        if self.is_known(&counts) {
+            throttle.count(&mut counts.known, self.known, limit, now);
+        }
+    }
+
+    /// Whether somebody has logged in by that name from there.
+    fn is_known(&self, counts: &Counts) -> bool {
+        counts.known.contains_key(&self.known)
+    }
+
+    /// How long failures make it wait: those under that name from there, of who is known
+    /// there; of anybody else, all under that name.
+    fn pause(&self, counts: &Counts, now: Instant) -> Duration {
+        let (throttle, own) = (self.throttle, counts.known.get(&self.known));
+        let count = own.or_else(|| counts.names.get(&self.name));
+        let failures = count.map_or(0, |count| throttle.left(count, now));
+        let pause = throttle.pause(failures, throttle.limits.per_identity);
+        pause.min(throttle.longest_wait)
+    }
+
+    fn unless_refused(&self, counts: &Counts, source: u64, now: Instant) -> Result<(), Refused> {
         let throttle = self.throttle;
-        let Some(count) = counts.sources.get(&self.source) else {
+        let Some(count) = counts.sources.get(&source) else {
             return Ok(());
         };
         let pause = throttle.pause(count.failures, throttle.limits.per_source);
@@ -241,37 +298,36 @@ impl<'a> Attempt<'a> {
     /// How long to wait, if at all.
     fn enter(&self, now: Instant) -> Result<Option<(Duration, Waiting<'a>)>, Refused> {
         let (throttle, mut counts) = (self.throttle, self.throttle.counts());
-        self.unless_refused(&counts, now)?;
-        if self.is_known(&counts) {
-            return Ok(None);
-        }
-        let there = counts.waiting.get(&self.known).copied().unwrap_or_default();
-        let Some(count) = counts.names.get_mut(&self.name) else {
-            return Ok(None);
-        };
-        let failures = throttle.left(count, now);
-        let pause = throttle.pause(failures, throttle.limits.per_identity);
+        self.unless_refused(&counts, self.source, now)?;
+        let pause = self.pause(&counts, now);
         if pause.is_zero() {
             return Ok(None);
         }
-        if count.waiting >= MOST_WAITING || there >= MOST_WAITING_THERE {
+        // Who is known there takes nobody else's place.
+        let mut places = vec![(self.known, MOST_WAITING_THERE)];
+        if !self.is_known(&counts) {
+            places.push((self.name, MOST_WAITING));
+        }
+        let waiting = |place| counts.waiting.get(place).copied().unwrap_or_default();
+        if places.iter().any(|(place, most)| waiting(place) >= *most) {
             return Err(Refused::Crowded);
         }
-        count.waiting += 1;
-        counts.waiting.insert(self.known, there + 1);
-        Ok(Some((pause.min(throttle.longest_wait), Waiting(*self))))
+        let places: Vec<u64> = places.into_iter().map(|(place, _)| place).collect();
+        for place in &places {
+            *counts.waiting.entry(*place).or_default() += 1;
+        }
+        Ok(Some((pause, Waiting { throttle, places })))
     }
 }
 
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
-        let mut counts = self.0.throttle.counts();
-        if let Some(count) = counts.names.get_mut(&self.0.name) {
-            count.waiting = count.waiting.saturating_sub(1);
-        }
-        let there = counts.waiting.remove(&self.0.known).unwrap_or_default();
-        if there > 1 {
-            counts.waiting.insert(self.0.known, there - 1);
+        let waiting = &mut self.throttle.counts().waiting;
+        for place in &self.places {
+            let left = waiting.remove(place).unwrap_or_default().saturating_sub(1);
+            if left > 0 {
+                waiting.insert(*place, left);
+            }
         }
     }
 }
@@ -279,6 +335,7 @@ impl Drop for Waiting<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::certificate::CertificateError;
 
     const LIMITS: Failures = Failures {
         per_source: 3,
@@ -358,7 +415,10 @@ mod tests {
         fail("127.0.0.1", "a");
         assert!(is_refused("127.0.0.1", "a"));
         assert!(!is_refused("127.0.0.1", "b"));
-        assert!(!is_refused("::1", "a"));
+        // Whoever is here has all of these.
+        for here in ["127.0.0.2", "127.200.0.1", "::1", "::ffff:127.0.0.1"] {
+            assert!(is_refused(here, "a") && !is_refused(here, "b"), "{here}");
+        }
     }
 
     #[test]
@@ -405,12 +465,83 @@ mod tests {
         good.proved();
         (0..4).for_each(|_| bad.failed_at(now));
         assert_eq!(refused(&good, now), None);
-        assert!(refused(&bad, now).is_some() && bad.go_on().is_err());
-        // Guessing at it is no way around.
+        assert!(refused(&bad, now).is_some() && bad.go_on_at(now).is_err());
+        // Guessing at it is no way around: that makes it wait, two at a time, and lets
+        // none go on that began before.
         (0..4).for_each(|_| good.failed_at(now));
-        assert_eq!(refused(&good, now), None);
-        good.failed_at(now);
-        assert!(refused(&good, now).is_some());
+        assert_eq!(waits(&good, now), 0);
+        assert!(good.go_on_at(now).is_ok());
+        (0..50).for_each(|_| good.failed_at(now));
+        assert!(matches!(good.go_on_at(now), Err(Refused::Crowded)));
+        let waiting: Vec<_> = (0..2).map(|_| good.enter(now).unwrap()).collect();
+        assert!(
+            waiting
+                .iter()
+                .flatten()
+                .all(|(pause, _)| *pause == seconds(4))
+        );
+        assert!(matches!(good.enter(now), Err(Refused::Crowded)));
+        drop(waiting);
+        let waited = Attempt {
+            waited: true,
+            ..good
+        };
+        assert!(waited.go_on_at(now).is_ok());
+        // It passes, as all failures do.
+        assert_eq!(waits(&good, now + seconds(60 * 25)), 0);
+        assert_eq!(refused(&good, now + seconds(60 * 25)), None);
+    }
+
+    #[test]
+    fn who_waits_and_proves_nothing_has_failed() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let gone = |attempt: &Attempt<'_>| attempt.ended_at(&Refused::Gone, now);
+        let psql = throttle.attempt(peer("10.0.0.1"), "analyst");
+        // Asked for a password, psql goes and asks its user: no failure, where nobody waits.
+        (0..50).for_each(|_| gone(&psql));
+        assert_eq!(refused(&psql, now), None);
+        for n in 0..20 {
+            throttle
+                .attempt([11, 0, 0, n].into(), "analyst")
+                .failed_at(now);
+        }
+        // Some sources that hold places and say nothing are refused soon, each by itself.
+        for n in 0..32 {
+            let holds = throttle.attempt([10, 2, 0, n].into(), "analyst");
+            for why in [Refused::Gone, Refused::SlowAuthentication, Refused::Sasl] {
+                assert_eq!(waits(&holds, now), 4);
+                holds.ended_at(&why, now);
+            }
+            assert!(refused(&holds, now).is_some());
+        }
+        // What is refused already is not counted again, and the name no more than before.
+        let before = throttle.counts().names[&psql.name].failures;
+        (0..9).for_each(|_| psql.ended_at(&Refused::Crowded, now));
+        assert_eq!(refused(&psql, now), None);
+        assert_eq!(before, throttle.counts().names[&psql.name].failures);
+    }
+
+    #[test]
+    fn certificates_that_do_not_hold_are_counted_apart() {
+        let throttle = Throttle::new(LIMITS, seconds(10));
+        let now = Instant::now();
+        let one = throttle.attempt(peer("10.0.0.1"), "analyst");
+        let why = Refused::Certificate(CertificateError::Revoked);
+        (0..9).for_each(|_| one.ended_at(&why, now));
+        assert!(matches!(one.show(), Err(Refused::Throttled { .. })));
+        let other = throttle.attempt(peer("10.0.0.1"), "trainer");
+        assert!(other.show().is_err());
+        assert!(throttle.attempt(peer("10.0.0.2"), "analyst").show().is_ok());
+        // Passwords are another matter, and nobody waits for what another has shown.
+        assert_eq!(waits(&one, now), 0);
+        assert!(one.go_on_at(now).is_ok());
+        other.proved();
+        assert!(other.show().is_ok());
+        // Nor do guesses keep certificates from being shown.
+        let guesses = throttle.attempt(peer("10.0.0.3"), "analyst");
+        (0..9).for_each(|_| guesses.failed_at(now));
+        assert!(guesses.show().is_ok() && guesses.enter(now).is_err());
     }
 
     #[test]

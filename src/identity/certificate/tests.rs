@@ -232,6 +232,33 @@ fn an_older_list_pardons_nobody() {
     assert!(after(&other).is_ok());
 }
 
+/// All orders of many certificates are tried: by somebody who has issued all of them, too.
+#[test]
+fn a_chain_is_short() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let trust = files.trust(&[&authority], &[]).unwrap();
+    let verify = |issued: &Issued, beside: &[Vec<u8>]| {
+        let mut chain: Vec<CertificateDer<'_>> = vec![issued.der.clone().into()];
+        chain.extend(beside.iter().map(|one| one.clone().into()));
+        let chain = Presented::new(&chain).unwrap();
+        trust.verify(&chain, Timestamp::now())
+    };
+    let below = authority.below("below");
+    let issued = below.issue(&["dns:a.corp"]);
+    let junk = |count: usize| (0..count).map(|_| Authority::new("x").der());
+    let beside = |count| junk(count).chain([below.der()]).collect::<Vec<_>>();
+    assert!(verify(&issued, &beside(4)).is_ok());
+    let too_long = CertificateError::Malformed("its chain is too long");
+    assert_eq!(verify(&issued, &beside(5)), Err(too_long.clone()));
+    let own = Authority::new("x").issue(&["dns:a.corp"]);
+    let began = std::time::Instant::now();
+    let all: Vec<_> = junk(9).chain((0..100).map(|_| below.der())).collect();
+    assert_eq!(verify(&own, &all), Err(too_long));
+    let most: Vec<_> = junk(5).collect();
+    assert_eq!(verify(&own, &most), Err(CertificateError::Issuer));
+    assert!(began.elapsed() < std::time::Duration::from_secs(5));
+}
+
 /// Whatever bytes are shown, nothing panics, and what is taken is what was issued.
 #[test]
 fn no_change_of_a_byte_is_taken() {

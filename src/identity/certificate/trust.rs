@@ -21,6 +21,10 @@ use super::{Certificate, CertificateError, Presented};
 /// A list is written by an authority; one beyond this is not.
 const LARGEST: u64 = 64 * 1024 * 1024;
 
+/// So many certificates beside a client's own: webpki tries each order in which they may
+/// stand, and whoever shows more than it needs chooses how long that takes.
+const LONGEST: usize = 5;
+
 /// What client certificates are verified by: a snapshot of authorities and revocations.
 pub struct Trust {
     verifier: Arc<dyn ClientCertVerifier>,
@@ -149,6 +153,9 @@ impl Trust {
         now: Timestamp,
     ) -> Result<Certificate, CertificateError> {
         let (own, chain) = presented.0.split_first().ok_or(CertificateError::Missing)?;
+        if chain.len() > LONGEST {
+            return Err(CertificateError::Malformed("its chain is too long"));
+        }
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         self.verifier
