@@ -11,6 +11,8 @@ pub(crate) const SET: u8 = 0x31;
 pub(crate) const BOOLEAN: u8 = 0x01;
 /// `INTEGER`.
 pub(crate) const INTEGER: u8 = 0x02;
+/// `BIT STRING`.
+pub(crate) const BIT_STRING: u8 = 0x03;
 /// `OCTET STRING`.
 pub(crate) const OCTET_STRING: u8 = 0x04;
 /// `OBJECT IDENTIFIER`.

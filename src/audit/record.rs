@@ -349,7 +349,8 @@ pub enum What {
         error: Option<String>,
     },
     /// The proxy's certificate, the authorities of clients' and their lists of revocations
-    /// were read, or could not be and did not replace those in force.
+    /// were read, or could not be and did not replace those in force; what can be read of
+    /// the lists does in any case.
     CertificatesLoad {
         /// The policy's epoch from then on
         epoch: u64,
@@ -359,7 +360,11 @@ pub enum What {
         authorities: usize,
         /// How many of their lists of revocations are
         lists: usize,
-        /// Why the new ones were refused
+        /// SHA-256 of each of those authorities' certificates, in hex
+        trusted: Vec<String>,
+        /// SHA-256 of each of those lists, in hex
+        revocations: Vec<String>,
+        /// What of the new ones was refused, and why
         #[serde(skip_serializing_if = "Option::is_none")]
         error: Option<String>,
     },

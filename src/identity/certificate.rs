@@ -4,6 +4,7 @@
 //! chain, validity and revocation, by the authorities in force at that time; one that was
 //! taken is verified again, in the same way, for as long as its session lasts.
 
+mod lists;
 pub mod name;
 mod read;
 #[cfg(test)]
@@ -60,6 +61,9 @@ pub struct Certificate {
     /// All that was shown.
     #[serde(skip)]
     pub presented: Presented,
+    /// What it was verified by.
+    #[serde(skip)]
+    by: trust::Id,
 }
 
 impl Certificate {

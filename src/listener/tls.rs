@@ -147,6 +147,16 @@ impl Tls {
         })
     }
 
+    /// The same, with what its clients' authorities have revoked meanwhile, as far as those
+    /// files can be read; nothing, where that is the same.
+    pub fn revoking(&self, files: &ServerTls) -> Option<Self> {
+        let trust = self.trust.as_ref()?.revoking(&files.client_crls)?;
+        Some(Self {
+            trust: Some(Arc::new(trust)),
+            ..self.clone()
+        })
+    }
+
     /// Whose certificates are taken, if those of clients are asked for.
     pub fn trust(&self) -> Option<&Arc<Trust>> {
         self.trust.as_ref()

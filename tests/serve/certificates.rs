@@ -375,10 +375,45 @@ fn the_proxys_own_certificate_changes_while_it_serves() {
     assert!(loads[1]["error"].as_str().unwrap().contains("server.crt"));
     assert_eq!(loads[1]["fingerprint"], loads[0]["fingerprint"]);
     assert!(log_in().status.success());
-    copy("server.key");
+    // What is revoked meanwhile is, nonetheless.
+    let session = |serial: u64| {
+        let unusual = Unusual {
+            serial,
+            ..Unusual::default()
+        };
+        world.idle("trainer", &world.authority.unusual(&[TRAINER], &unusual))
+    };
+    let (stolen, lost) = (session(2), session(3));
+    let revoke = |then: i64, serials: &[u64]| {
+        let list = world.authority.list_of(then, serials, 3600);
+        fs::write(home.join("clients.crl"), list).unwrap();
+    };
+    let ended = world.proxy.events("disconnect").len();
+    revoke(-1800, &[2]);
+    let (who, why) = world.ended(ended + 1);
+    assert_eq!(who, "trainer");
+    assert!(why.contains("has been revoked"), "{why}");
+    assert!(stolen.hears().contains("has been revoked"));
     let loads = world.proxy.events_soon("certificates_load", 3);
-    assert!(loads[2]["error"].is_null());
-    assert_ne!(loads[2]["fingerprint"], loads[0]["fingerprint"]);
+    assert!(loads[2]["error"].as_str().unwrap().contains("server.crt"));
+    assert_eq!(loads[2]["trusted"], loads[0]["trusted"]);
+    assert_ne!(loads[2]["revocations"], loads[0]["revocations"]);
+    // And though files do not rest.
+    revoke(-900, &[2, 3]);
+    let began = Instant::now();
+    while world.proxy.events("certificates_load").len() < 4 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        copy("server.crt");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(lost.hears().contains("has been revoked"));
+    copy("server.key");
+    let loads = world.proxy.events_soon("certificates_load", 5);
+    assert!(loads[3]["error"].is_null(), "{:?}", loads[3]);
+    assert_eq!(loads[3]["fingerprint"], loads[0]["fingerprint"]);
+    let last = loads.last().unwrap();
+    assert!(last["error"].is_null(), "{last}");
+    assert_ne!(last["fingerprint"], loads[0]["fingerprint"]);
     // Clients that trust the old authority alone notice; those that trust the new one are
     // served, and bound to the new certificate.
     let error = String::from_utf8(log_in().stderr).unwrap();
@@ -387,5 +422,7 @@ fn the_proxys_own_certificate_changes_while_it_serves() {
     let output = log_in();
     assert!(output.status.success(), "{output:?}");
     world.proxy.signal("HUP");
-    world.proxy.events_soon("certificates_load", 4);
+    world
+        .proxy
+        .events_soon("certificates_load", loads.len() + 1);
 }

@@ -50,6 +50,13 @@ impl Authority {
         Self(CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap())
     }
 
+    /// One that is one until then.
+    pub fn until(name: &str, until: Seconds) -> Self {
+        let mut ca = parameters(name);
+        ca.not_after = date_time_ymd(1970, 1, 1) + at(until);
+        Self(CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap())
+    }
+
     /// One that this one vouches for.
     pub fn below(&self, name: &str) -> Self {
         let ca = parameters(name);

@@ -26,6 +26,8 @@ use crate::policy::{Policy, PolicyError};
 /// How often files are looked at. What has changed of the policy is read once two looks
 /// have found it the same: whoever writes several files is not overtaken.
 const LOOK: Duration = Duration::from_millis(500);
+/// So many looks find files of certificates that do not rest: then what they revoke is taken.
+const RESTLESS: u32 = 4;
 
 /// What is in force, and where it comes from.
 pub(super) struct Rules {
@@ -148,6 +150,12 @@ impl Ground {
     pub(super) fn tls(&self, before: Option<&Tls>) -> Result<Option<Arc<Tls>>, TlsError> {
         let loading = self.tls.as_ref().map(|files| Tls::load(files, before));
         Ok(loading.transpose()?.map(Arc::new))
+    }
+
+    /// Those, with what has been revoked meanwhile; nothing, where that is the same.
+    fn revoking(&self, before: Option<&Tls>) -> Option<Arc<Tls>> {
+        let files = self.tls.as_ref()?;
+        before?.revoking(files).map(Arc::new)
     }
 
     /// What tokens are verified by.
@@ -285,7 +293,7 @@ impl Rules {
     /// Takes the policy's files, and those of tokens and certificates, as they change.
     pub(super) async fn watch(self: Arc<Self>) {
         let mut last = None;
-        let mut last_tls = None;
+        let (mut last_tls, mut restless) = (None, 0);
         loop {
             tokio::time::sleep(LOOK).await;
             let look = self.look().await;
@@ -296,10 +304,18 @@ impl Rules {
                 self.load_tokens(false).await;
             }
             if look.tls == known.tls {
-                last_tls = None;
+                (last_tls, restless) = (None, 0);
             } else if last_tls.replace(look.tls.clone()).as_ref() == Some(&look.tls) {
                 self.load_tls(Some(&look.tls)).await;
                 last_tls = None;
+            }
+            if self.read.lock().await.looked.tls == look.tls {
+                restless = 0;
+            } else if restless < RESTLESS {
+                restless += 1;
+            } else {
+                self.load_revocations().await;
+                restless = 0;
             }
             let look = look.policy;
             if look == known.policy {
@@ -411,7 +427,12 @@ impl Rules {
             return;
         }
         let (ground, own) = (self.ground.clone(), self.tls.borrow().clone());
-        let loading = tokio::task::spawn_blocking(move || ground.tls(own.as_deref()));
+        let loading = tokio::task::spawn_blocking(move || {
+            let own = own.as_deref();
+            // Certificates that cannot be read are no pardon for those that are revoked.
+            let loaded = ground.tls(own);
+            loaded.map_err(|error| (error, ground.revoking(own)))
+        });
         let Ok(loaded) = loading.await else {
             tracing::error!("reading the certificates did not come to its end");
             return;
@@ -426,17 +447,13 @@ impl Rules {
             // There is no TLS.
             Ok(None) => return,
             Ok(Some(tls)) => {
-                let mut policy = Policy::clone(&old).certified_by(trust(Some(&tls)));
-                policy.epoch += 1;
-                let policy = Arc::new(policy);
                 tracing::info!(fingerprint = tls.fingerprint(), "certificates loaded");
-                self.tls.send_replace(Some(tls.clone()));
-                self.current.send_replace(policy.clone());
-                (Some(tls), policy, None)
+                (Some(tls.clone()), self.take_tls(tls), None)
             }
-            Err(error) => {
+            Err((error, revoking)) => {
                 tracing::error!(%error, "certificates not loaded, those before stay in force");
-                (self.tls.borrow().clone(), old, Some(error.to_string()))
+                let policy = revoking.map_or(old, |tls| self.take_tls(tls));
+                (self.tls.borrow().clone(), policy, Some(error.to_string()))
             }
         };
         if let Some(tls) = tls {
@@ -444,6 +461,31 @@ impl Rules {
             // A log that fails refuses statements by itself.
             let _ = self.log.append(&Event::now(None, what)).await;
         }
+    }
+
+    /// Takes what the files of certificates revoke, and nothing else of them; no event where
+    /// that is in force.
+    async fn load_revocations(&self) {
+        let _read = self.read.lock().await;
+        let (ground, own) = (self.ground.clone(), self.tls.borrow().clone());
+        let loading = tokio::task::spawn_blocking(move || ground.revoking(own.as_deref()));
+        if let Ok(Some(tls)) = loading.await {
+            tracing::info!("lists of revocations loaded, from files that do not rest");
+            let policy = self.take_tls(tls.clone());
+            let what = loaded_tls(&policy, &tls, None);
+            // A log that fails refuses statements by itself.
+            let _ = self.log.append(&Event::now(None, what)).await;
+        }
+    }
+
+    /// Puts certificates in force, under the policy that is.
+    fn take_tls(&self, tls: Arc<Tls>) -> Arc<Policy> {
+        let mut policy = Policy::clone(&self.current.borrow()).certified_by(trust(Some(&tls)));
+        policy.epoch += 1;
+        let policy = Arc::new(policy);
+        self.tls.send_replace(Some(tls));
+        self.current.send_replace(policy.clone());
+        policy
     }
 
     /// Reads the policy; of what has `settled`, only if it has not changed since, and no
@@ -529,12 +571,21 @@ fn loaded_tokens(
 }
 
 fn loaded_tls(policy: &Policy, tls: &Tls, error: Option<String>) -> What {
+    let faults = tls.trust().map(|trust| trust.faults().join("; "));
+    let faults = faults.filter(|faults| error.is_none() && !faults.is_empty());
+    if let Some(faults) = &faults {
+        tracing::error!(%faults, "not all of the clients' authorities and lists is taken");
+    }
     What::CertificatesLoad {
         epoch: policy.epoch,
         fingerprint: tls.fingerprint().to_owned(),
         authorities: tls.trust().map_or(0, |trust| trust.authorities()),
         lists: tls.trust().map_or(0, |trust| trust.lists()),
-        error,
+        trusted: tls.trust().map_or_else(Vec::new, |trust| trust.trusted()),
+        revocations: tls
+            .trust()
+            .map_or_else(Vec::new, |trust| trust.revocations()),
+        error: error.or(faults),
     }
 }
 

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 
 use super::{CertificateError, Name};
-use crate::der::{BOOLEAN, INTEGER, OCTET_STRING, OID, SEQUENCE, SET, any, element, time};
+use crate::der::{
+    BIT_STRING, BOOLEAN, INTEGER, OCTET_STRING, OID, SEQUENCE, SET, any, element, time,
+};
 
 /// `[0]`, `[1]`, `[2]`, `[3]` of `TBSCertificate`.
 const VERSION: u8 = 0xa0;
@@ -49,7 +51,7 @@ impl Fields {
         };
         Ok(Self {
             serial: hex(head.serial),
-            fingerprint: hex(digest(&SHA256, der).as_ref()),
+            fingerprint: sha256(der),
             expires: head.expires,
             names: names(subject, alternatives)?,
         })
@@ -98,13 +100,19 @@ pub(super) struct List<'a> {
     pub(super) written: Timestamp,
     /// When there is to be another.
     pub(super) next: Option<Timestamp>,
+    signed: &'a [u8],
+    algorithm: &'a [u8],
+    signature: &'a [u8],
 }
 
 impl<'a> List<'a> {
     /// `TBSCertList ::= SEQUENCE { version, signature, issuer, thisUpdate, nextUpdate, … }`
     pub(super) fn read(der: &'a [u8]) -> Option<Self> {
         let (list, _) = element(der, SEQUENCE)?;
-        let (tbs, _) = element(list, SEQUENCE)?;
+        let (tbs, rest) = element(list, SEQUENCE)?;
+        let signed = list.get(..list.len().checked_sub(rest.len())?)?;
+        let (algorithm, rest) = element(rest, SEQUENCE)?;
+        let signature = bits(rest)?;
         let tbs = element(tbs, INTEGER).map_or(tbs, |(_, rest)| rest);
         let (_signature, rest) = element(tbs, SEQUENCE)?;
         let (issuer, rest) = element(rest, SEQUENCE)?;
@@ -113,8 +121,33 @@ impl<'a> List<'a> {
             issuer,
             written,
             next: time(rest).map(|(next, _)| next),
+            signed,
+            algorithm,
+            signature,
         })
     }
+
+    /// Whether whoever has that key, the content of a `SubjectPublicKeyInfo`, signed it.
+    pub(super) fn is_signed_by(&self, key: &[u8]) -> bool {
+        let key = element(key, SEQUENCE).and_then(|(kind, rest)| Some((kind, bits(rest)?)));
+        let Some((kind, key)) = key else {
+            return false;
+        };
+        let all = rustls::crypto::ring::default_provider().signature_verification_algorithms;
+        all.all.iter().any(|one| {
+            one.signature_alg_id().as_ref() == self.algorithm
+                && one.public_key_alg_id().as_ref() == kind
+                && one
+                    .verify_signature(key, self.signed, self.signature)
+                    .is_ok()
+        })
+    }
+}
+
+/// Whole bytes in a `BIT STRING`.
+fn bits(der: &[u8]) -> Option<&[u8]> {
+    let (content, _) = element(der, BIT_STRING)?;
+    content.strip_prefix(&[0])
 }
 
 /// The content of the extension `subjectAltName`, if there is one.
@@ -206,6 +239,11 @@ fn common_name(subject: &[u8]) -> Option<Name> {
         }
     }
     Name::common(found?)
+}
+
+/// SHA-256, in hex.
+pub(super) fn sha256(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
 }
 
 /// Digits, two for each byte.

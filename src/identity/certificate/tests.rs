@@ -223,13 +223,93 @@ fn an_older_list_pardons_nobody() {
         let lists = [files.write(list, text)];
         Trust::load(&ca, &lists, Some(&now))
     };
-    let error = after(&authority.list_of(-7200, &[], 600)).unwrap_err();
-    let error = error.to_string();
-    assert!(error.contains("list.crl: a list of ") && error.contains("older than"));
-    assert!(after(&authority.list(&[], 600)).is_ok());
-    // Another authority's is its own.
+    let issued = authority.issue(&["dns:a.corp"]);
+    let stays = |text: &str, why: &str| {
+        let trust = after(text).unwrap();
+        let [fault] = trust.faults() else {
+            panic!("{:?}", trust.faults())
+        };
+        assert!(
+            fault.contains("list.crl: ") && fault.contains(why),
+            "{fault}"
+        );
+        // That in force stays so, alone.
+        assert_eq!(verify(&trust, &issued), Err(CertificateError::Revoked));
+    };
+    stays(&authority.list_of(-7200, &[], 600), "older than");
+    stays("nothing", "no list of revocations in it");
+    let newer = after(&authority.list(&[], 600)).unwrap();
+    assert!(newer.faults().is_empty() && verify(&newer, &issued).is_ok());
+    // A date counts for nothing that is yet to come, or signed by somebody else.
+    let future = authority.list_of(3600, &[], 7200);
+    let forged = Authority::new("corp").list_of(-60, &[], 600);
+    stays(&future, "which is yet to come");
+    stays(&forged, "did not sign");
+    let alone = |list: &str| files.trust(&[&authority], &[list.into()]).unwrap_err();
+    assert!(alone(&future).to_string().contains("yet to come"));
+    assert!(alone(&forged).to_string().contains("did not sign"));
+    // Another authority's is its own: of this one's, nothing has been said to be wrong.
     let other = Authority::new("other").list_of(-7200, &[], 600);
-    assert!(after(&other).is_ok());
+    let other = after(&other).unwrap();
+    assert!(other.faults().is_empty());
+    assert_eq!(verify(&other, &issued), Err(CertificateError::Unlisted));
+}
+
+#[test]
+fn what_is_revoked_is_taken_though_another_file_does_not_load() {
+    let files = Files::new();
+    let (one, two) = (Authority::new("one"), Authority::new("two"));
+    let (of_one, of_two) = (one.list(&[], 600), two.list(&[7], 600));
+    let now = files.trust(&[&one, &two], &[of_one, of_two]).unwrap();
+    let path = |name: &str| files.0.path().join(name);
+    let lists = [path("0.crl"), path("1.crl"), path("none.crl")];
+    assert!(now.revoking(&lists).is_none());
+    files.write("0.crl", &one.list_of(-60, &[7], 600));
+    files.write("1.crl", &two.list_of(-7200, &[], 600));
+    files.write("ca.pem", "nobody");
+    assert!(Trust::load(&path("ca.pem"), &lists, Some(&now)).is_err());
+    let (by_one, by_two) = (one.issue(&["dns:a.corp"]), two.issue(&["dns:a.corp"]));
+    assert!(verify(&now, &by_one).is_ok());
+    let then = now.revoking(&lists).unwrap();
+    assert_eq!(verify(&then, &by_one), Err(CertificateError::Revoked));
+    // An older list of one is no reason not to take another's, nor pardons.
+    assert_eq!(verify(&then, &by_two), Err(CertificateError::Revoked));
+    assert!(then.revoking(&lists).is_none());
+}
+
+#[test]
+fn an_authority_that_has_expired_vouches_for_nobody() {
+    let files = Files::new();
+    let (old, ends) = (Authority::until("old", -60), Authority::until("ends", 60));
+    let none = files.trust(&[&old], &[]).unwrap_err().to_string();
+    assert!(
+        none.contains("ca.pem: every authority in it has expired"),
+        "{none}"
+    );
+    let trust = files.trust(&[&old, &ends], &[]).unwrap();
+    let [fault] = trust.faults() else {
+        panic!("{:?}", trust.faults())
+    };
+    assert!(
+        fault.contains("ca.pem: an authority in it has expired"),
+        "{fault}"
+    );
+    let name = ["dns:a.corp"];
+    assert_eq!(
+        verify(&trust, &old.issue(&name)),
+        Err(CertificateError::Issuer)
+    );
+    let issued = ends.issue(&name);
+    let left = verify(&trust, &issued).unwrap().until;
+    let left = Timestamp::now().duration_until(left).as_secs();
+    assert!((50..=61).contains(&left), "{left}");
+    let later = Timestamp::now() + SignedDuration::from_secs(62);
+    let later = |trust: &Trust| trust.verify(&presented(&issued), later);
+    assert_eq!(later(&trust), Err(CertificateError::Issuer));
+    // Of several, the others are authorities as before.
+    let trust = files.trust(&[&ends, &Authority::new("corp")], &[]).unwrap();
+    assert_eq!(later(&trust), Err(CertificateError::Issuer));
+    assert_eq!(later(&trust), Err(CertificateError::Issuer));
 }
 
 /// All orders of many certificates are tried: by somebody who has issued all of them, too.

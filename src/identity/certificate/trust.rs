@@ -1,38 +1,65 @@
 //! Whose certificates are taken: authorities, and what they have taken back.
 //!
-//! Knows nothing about who is who. Invariant: where lists of revocations are configured,
-//! one that is in date tells of each certificate of a chain, or the chain is not taken.
+//! Knows nothing about who is who. Invariants: an authority that has expired vouches for
+//! nobody; where lists of revocations are configured, one that is in date tells of each
+//! certificate of a chain, or the chain is not taken.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::{SignedDuration, Timestamp};
 use rustls::RootCertStore;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, UnixTime};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 
-use super::read::{self, Fields, List};
+use super::lists::Lists;
+use super::read::{self, Fields, sha256};
 use super::{Certificate, CertificateError, Presented};
-
-/// A list is written by an authority; one beyond this is not.
-const LARGEST: u64 = 64 * 1024 * 1024;
 
 /// So many certificates beside a client's own: webpki tries each order in which they may
 /// stand, and whoever shows more than it needs chooses how long that takes.
 const LONGEST: usize = 5;
 
+/// Which trust it is, of all that there have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Id(u64);
+
+impl Id {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// What client certificates are verified by: a snapshot of authorities and revocations.
 pub struct Trust {
+    id: Id,
+    roots: Vec<Root>,
+    lists: Lists,
+    /// Of those authorities that had not expired then.
+    verifier: Mutex<Verifier>,
+    /// As it was at first.
+    handshake: Arc<dyn ClientCertVerifier>,
+    faults: Vec<String>,
+}
+
+/// An authority.
+#[derive(Clone)]
+struct Root {
+    der: CertificateDer<'static>,
+    /// From then on it is none.
+    end: Timestamp,
+    fingerprint: String,
+}
+
+struct Verifier {
     verifier: Arc<dyn ClientCertVerifier>,
-    authorities: usize,
-    /// Of when each authority's list is.
-    lists: BTreeMap<Vec<u8>, Timestamp>,
-    /// When lists are out of date.
-    ends: Vec<Timestamp>,
+    /// When an authority expires.
+    until: Timestamp,
 }
 
 /// Why authorities or lists cannot be used.
@@ -66,7 +93,8 @@ pub enum TrustError {
 
 impl Trust {
     /// Reads the files of authorities and of lists, both PEM. A list is not taken that is
-    /// older than that authority's was `before`: it could pardon.
+    /// older than that authority's was `before`: it could pardon. In place of those before,
+    /// one that is of no use leaves that one in force; [`Trust::faults`] says so.
     ///
     /// # Errors
     /// As [`TrustError`] says.
@@ -75,62 +103,84 @@ impl Trust {
         lists: &[PathBuf],
         before: Option<&Self>,
     ) -> Result<Self, TrustError> {
-        let unusable = |path: &Path, why: String| TrustError::Unusable {
-            path: path.to_owned(),
-            why,
-        };
-        let certificates: Vec<CertificateDer<'static>> = pem(authorities, "certificate")?;
-        let mut roots = RootCertStore::empty();
-        for certificate in certificates {
-            roots
-                .add(certificate)
-                .map_err(|error| unusable(authorities, error.to_string()))?;
-        }
-        let mut issuers = BTreeMap::new();
-        let mut all: Vec<CertificateRevocationListDer<'static>> = Vec::new();
-        let mut ends = Vec::new();
-        for path in lists {
-            if std::fs::metadata(path).is_ok_and(|file| file.len() > LARGEST) {
-                return Err(unusable(path, format!("more than {LARGEST} bytes")));
+        let now = Timestamp::now();
+        let (mut roots, mut faults) = (Vec::new(), Vec::new());
+        for der in pem::<CertificateDer<'static>>(authorities, "certificate")? {
+            let end = read::expires(&der);
+            let end = end.ok_or_else(|| unusable(authorities, "no certificate".into()))?;
+            let root = Root {
+                end: after(end),
+                fingerprint: sha256(&der),
+                der,
+            };
+            if root.end <= now {
+                let why = format!("an authority in it has expired at {end}");
+                faults.push(unusable(authorities, why));
             }
-            for one in pem::<CertificateRevocationListDer<'static>>(path, "list of revocations")? {
-                let list = List::read(&one)
-                    .ok_or_else(|| unusable(path, "no list of revocations".into()))?;
-                let old = before.and_then(|before| before.lists.get(list.issuer));
-                if let Some(old) = old.filter(|old| **old > list.written) {
-                    let why = format!("a list of {}, older than that of {old}", list.written);
-                    return Err(unusable(path, why));
-                }
-                // Of two, the first would be looked into, be it the older.
-                if issuers.insert(list.issuer.to_vec(), list.written).is_some() {
-                    return Err(unusable(path, "a second list of one authority".into()));
-                }
-                ends.extend(list.next);
-                all.push(one);
-            }
+            roots.push(root);
         }
-        let count = roots.len();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider)
-            .with_crls(all)
-            .enforce_revocation_expiration()
-            .allow_unauthenticated()
-            .build()
-            .map_err(|error| {
-                let path = lists.first().map_or(authorities, PathBuf::as_path);
-                unusable(path, error.to_string())
-            })?;
+        let store = store(&roots, now).map_err(|why| unusable(authorities, why))?;
+        let none = Lists::default();
+        let old = before.map_or(&none, |before| &before.lists);
+        let (mut found, wrong) = Lists::read(lists, &store, old, now);
+        if before.is_some() && !wrong.is_empty() {
+            found = found.beside(old, &store);
+            faults.extend(wrong);
+        } else if let Some(wrong) = wrong.into_iter().next() {
+            return Err(wrong);
+        }
+        if let Some(path) = lists.first()
+            && found.len() == 0
+        {
+            // Without any, nothing would be asked for.
+            let why = match faults.last() {
+                Some(fault) => fault.to_string(),
+                None => "no list of revocations that counts".into(),
+            };
+            return Err(unusable(path, why));
+        }
+        let faults = faults.iter().map(ToString::to_string).collect();
+        Self::of(roots, found, faults, now).map_err(|why| {
+            let path = lists.first().map_or(authorities, PathBuf::as_path);
+            unusable(path, why)
+        })
+    }
+
+    /// The same, with the newer of the lists in force and of those in files that can be
+    /// read; nothing, where that is the same.
+    pub fn revoking(&self, lists: &[PathBuf]) -> Option<Self> {
+        let now = Timestamp::now();
+        let store = store(&self.roots, now).ok()?;
+        let (found, _) = Lists::read(lists, &store, &self.lists, now);
+        let found = found.beside(&self.lists, &store);
+        let same = found.fingerprints().eq(self.lists.fingerprints());
+        // Without any, nothing would be asked for.
+        if same || found.len() == 0 {
+            return None;
+        }
+        Self::of(self.roots.clone(), found, Vec::new(), now).ok()
+    }
+
+    fn of(
+        roots: Vec<Root>,
+        lists: Lists,
+        faults: Vec<String>,
+        now: Timestamp,
+    ) -> Result<Self, String> {
+        let verifier = Verifier::of(&roots, &lists, now)?;
         Ok(Self {
-            verifier,
-            authorities: count,
-            lists: issuers,
-            ends,
+            id: Id::next(),
+            handshake: verifier.verifier.clone(),
+            verifier: Mutex::new(verifier),
+            roots,
+            lists,
+            faults,
         })
     }
 
     /// How many authorities there are.
     pub fn authorities(&self) -> usize {
-        self.authorities
+        self.roots.len()
     }
 
     /// How many lists of revocations there are.
@@ -138,9 +188,36 @@ impl Trust {
         self.lists.len()
     }
 
+    /// SHA-256 of each authority's certificate, in hex.
+    pub fn trusted(&self) -> Vec<String> {
+        let all = self.roots.iter();
+        all.map(|root| root.fingerprint.clone()).collect()
+    }
+
+    /// SHA-256 of each list, in hex.
+    pub fn revocations(&self) -> Vec<String> {
+        self.lists.fingerprints().map(str::to_owned).collect()
+    }
+
+    /// What was of no use, though the rest is in force.
+    pub fn faults(&self) -> &[String] {
+        &self.faults
+    }
+
+    /// The verifier of those authorities that have not expired.
+    fn verifier(&self, now: Timestamp) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+        let mut verifier = self.verifier.lock().unwrap_or_else(PoisonError::into_inner);
+        if now >= verifier.until {
+            // None is left.
+            *verifier = Verifier::of(&self.roots, &self.lists, now)
+                .map_err(|_| CertificateError::Issuer)?;
+        }
+        Ok(verifier.verifier.clone())
+    }
+
     /// For the handshake: what it asks of clients, and that they have the key.
     pub(crate) fn handshake(&self) -> &Arc<dyn ClientCertVerifier> {
-        &self.verifier
+        &self.handshake
     }
 
     /// What a certificate says that holds at that time.
@@ -158,21 +235,18 @@ impl Trust {
         }
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         let at = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
-        self.verifier
+        self.verifier(now)?
             .verify_client_cert(own, chain, at)
             .map_err(why)?;
         let fields = Fields::read(own)?;
-        let mut ends = vec![fields.expires];
-        for one in chain {
-            ends.extend(read::expires(one));
-        }
-        // Valid to the end of that second; what is not of the way to an authority counts
-        // too, but then only has it verified again.
-        let ends = ends
-            .into_iter()
-            .map(|end| end.saturating_add(SignedDuration::from_secs(1)))
-            .map(|end| end.unwrap_or(Timestamp::MAX))
-            .chain(self.ends.iter().copied());
+        let chain = chain.iter().filter_map(|one| read::expires(one));
+        // What is not of the way to an authority counts too, but then only has it verified
+        // again.
+        let ends = chain
+            .chain([fields.expires])
+            .map(after)
+            .chain(self.roots.iter().map(|root| root.end))
+            .chain(self.lists.ends());
         Ok(Certificate {
             name: None,
             serial: fields.serial.into(),
@@ -185,11 +259,60 @@ impl Trust {
                 .min()
                 .unwrap_or(fields.expires),
             presented: presented.clone(),
+            by: self.id,
         })
     }
 }
 
-fn pem<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, TrustError> {
+impl Verifier {
+    fn of(roots: &[Root], lists: &Lists, now: Timestamp) -> Result<Self, String> {
+        let ends = roots.iter().map(|root| root.end);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let store = Arc::new(store(roots, now)?);
+        let verifier = WebPkiClientVerifier::builder_with_provider(store, provider)
+            .with_crls(lists.ders())
+            .enforce_revocation_expiration()
+            .allow_unauthenticated()
+            .build()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            verifier,
+            until: ends
+                .filter(|end| *end > now)
+                .min()
+                .unwrap_or(Timestamp::MAX),
+        })
+    }
+}
+
+/// Those that have not expired: rustls asks that of no authority.
+fn store(roots: &[Root], now: Timestamp) -> Result<RootCertStore, String> {
+    let mut store = RootCertStore::empty();
+    for root in roots.iter().filter(|root| root.end > now) {
+        store
+            .add(root.der.clone())
+            .map_err(|error| error.to_string())?;
+    }
+    match store.is_empty() {
+        true => Err("every authority in it has expired".into()),
+        false => Ok(store),
+    }
+}
+
+/// A certificate is valid to the end of that second.
+fn after(end: Timestamp) -> Timestamp {
+    let end = end.saturating_add(SignedDuration::from_secs(1));
+    end.unwrap_or(Timestamp::MAX)
+}
+
+fn unusable(path: &Path, why: String) -> TrustError {
+    TrustError::Unusable {
+        path: path.to_owned(),
+        why,
+    }
+}
+
+pub(super) fn pem<T: PemObject>(path: &Path, what: &'static str) -> Result<Vec<T>, TrustError> {
     let fault = |source| TrustError::Pem {
         path: path.to_owned(),
         source,
@@ -236,7 +359,7 @@ impl fmt::Debug for Trust {
         write!(
             out,
             "Trust({} authorities, {} lists)",
-            self.authorities,
+            self.roots.len(),
             self.lists.len()
         )
     }
