@@ -8,6 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use super::support::Certificate;
 use super::support::*;
 use crate::config::ServerTls;
+use crate::identity::scram::tests::client_final;
 use crate::listener::*;
 
 #[tokio::test]
@@ -234,14 +235,33 @@ async fn a_connection_is_bound_to_the_certificate_that_it_was_given() {
             certificate.pem().display()
         )
     };
-    // One that began under the old certificate goes on by it.
-    let mut stream = proxy.connect().await;
-    stream.write_all(SSL_REQUEST).await.unwrap();
-    assert_eq!(stream.read_u8().await.unwrap(), b'S');
+    // One that began under the old certificate goes on by it, and by no other.
+    let mut early = Vec::new();
+    for _ in 0..2 {
+        let mut stream = proxy.connect().await;
+        stream.write_all(SSL_REQUEST).await.unwrap();
+        assert_eq!(stream.read_u8().await.unwrap(), b'S');
+        early.push(stream);
+    }
     let next = Tls::load(&second.files(), None).unwrap();
     proxy.tls.send_replace(Some(next.into()));
-    let mut stream = first.connect(stream, &[]).await.unwrap();
-    log_in(&mut stream, &analyst(), b"").await;
+    for (tcp, (bound_to, kind)) in early.into_iter().zip([(&first, b'R'), (&second, b'E')]) {
+        let mut stream = first.connect(tcp, &[]).await.unwrap();
+        stream.write_all(&analyst()).await.unwrap();
+        read_message(&mut stream).await.unwrap();
+        let header = b"p=tls-server-end-point,,";
+        let bare = [&header[..], b"n=,r=abc"].concat();
+        let initial = sasl_initial("SCRAM-SHA-256-PLUS", &bare);
+        stream.write_all(&initial).await.unwrap();
+        let (_, body) = read_message(&mut stream).await.unwrap();
+        let server_first = std::str::from_utf8(&body[4..]).unwrap();
+        let binding = [&header[..], &endpoint::hash(&bound_to.der()).unwrap()].concat();
+        let last = client_final(PASSWORD, "n=,r=abc", server_first, &binding);
+        let mut out = Vec::new();
+        message(&mut out, b'p', last.as_bytes());
+        stream.write_all(&out).await.unwrap();
+        assert_eq!(read_message(&mut stream).await.unwrap().0, kind);
+    }
     // Who comes now is given, and bound to, the new one.
     let output = proxy.psql(&verify(&second), PASSWORD).await;
     says(&output, "human:analyst ScramPlus");

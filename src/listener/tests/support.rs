@@ -296,6 +296,11 @@ impl Certificate {
         self.folder.path().join("cert.pem")
     }
 
+    pub(super) fn der(&self) -> Vec<u8> {
+        let own = rustls::pki_types::CertificateDer::from_pem_file(self.pem());
+        own.unwrap().to_vec()
+    }
+
     pub(super) fn files(&self) -> ServerTls {
         ServerTls {
             certificate: self.pem(),
