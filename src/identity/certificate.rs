@@ -30,6 +30,16 @@ impl Presented {
         let chain: Arc<[_]> = chain.iter().map(|one| one.clone().into_owned()).collect();
         (!chain.is_empty()).then_some(Self(chain))
     }
+
+    /// SHA-256 of the certificate, in hex.
+    pub fn fingerprint(&self) -> Option<String> {
+        self.0.first().map(|own| read::sha256(own))
+    }
+
+    /// Its serial number, in hex, if it has one of a length that is allowed.
+    pub fn serial(&self) -> Option<String> {
+        self.0.first().and_then(|own| read::serial(own))
+    }
 }
 
 impl std::fmt::Debug for Presented {
@@ -61,9 +71,9 @@ pub struct Certificate {
     /// All that was shown.
     #[serde(skip)]
     pub presented: Presented,
-    /// What it was verified by.
+    /// What it was last verified by.
     #[serde(skip)]
-    by: trust::Id,
+    by: trust::Last,
 }
 
 impl Certificate {

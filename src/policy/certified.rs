@@ -40,6 +40,19 @@ impl Policy {
         trust.verify(presented, now)
     }
 
+    /// What was taken once, verified again.
+    ///
+    /// # Errors
+    /// As [`CertificateError`] says.
+    pub fn verify_again(
+        &self,
+        shown: &Certificate,
+        now: Timestamp,
+    ) -> Result<Certificate, CertificateError> {
+        let trust = self.trust.as_ref().ok_or(CertificateError::None)?;
+        trust.again(shown, now)
+    }
+
     /// Whose certificate it is, by that name.
     ///
     /// # Errors

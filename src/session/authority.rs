@@ -444,7 +444,7 @@ fn current(
     now: jiff::Timestamp,
 ) -> Result<Principal, Told> {
     let shown = principal.certificate.as_ref();
-    let shown = shown.map(|shown| policy.verify(&shown.presented, now));
+    let shown = shown.map(|shown| policy.verify_again(shown, now));
     let ended = |error: CertificateError| no_certificate(&principal.name, &error);
     let shown = shown.transpose().map_err(ended)?;
     let found = match (&principal.token, &shown) {

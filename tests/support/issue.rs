@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams,
-    SanType, SerialNumber, date_time_ymd,
+    DnValue, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, KeyIdMethod, KeyPair, KeyUsagePurpose,
+    NameConstraints, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 
 /// Seconds from now, before it where negative.
@@ -64,6 +64,17 @@ impl Authority {
         Self(CertifiedIssuer::signed_by(ca, key, &self.0).unwrap())
     }
 
+    /// One that this one lets vouch for hosts of that domain.
+    pub fn within(&self, name: &str, domain: &str) -> Self {
+        let mut ca = parameters(name);
+        ca.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName(domain.into())],
+            excluded_subtrees: Vec::new(),
+        });
+        let key = KeyPair::generate().unwrap();
+        Self(CertifiedIssuer::signed_by(ca, key, &self.0).unwrap())
+    }
+
     pub fn pem(&self) -> String {
         self.0.pem()
     }
@@ -95,8 +106,17 @@ impl Authority {
                 "uri" => SanType::URI(ia5(text)),
                 "dns" => SanType::DnsName(ia5(text)),
                 "email" => SanType::Rfc822Name(ia5(text)),
-                "cn" => {
-                    leaf.distinguished_name.push(DnType::CommonName, text);
+                "cn" | "also" | "bmp" => {
+                    let kind = match kind {
+                        "cn" => DnType::CommonName,
+                        // The same, once more.
+                        _ => DnType::CustomDnType(vec![2, 5, 4, 3]),
+                    };
+                    let text = match name.starts_with("bmp:") {
+                        true => DnValue::BmpString(text.try_into().unwrap()),
+                        false => text.into(),
+                    };
+                    leaf.distinguished_name.push(kind, text);
                     continue;
                 }
                 other => panic!("{other}"),

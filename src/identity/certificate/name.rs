@@ -129,6 +129,11 @@ impl Name {
         well_formed.then(|| Self(format!("{}{name}", Kind::Common.prefix()).into()))
     }
 
+    /// Whether it is a common name.
+    pub(super) fn is_common(&self) -> bool {
+        matches!(Kind::of(&self.0), Some((Kind::Common, _)))
+    }
+
     /// With its kind.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -307,9 +312,17 @@ impl Template {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         // Names of identities are of two forms, of which either will do.
-        let tried = |name: &str| Name::parse(&text.replace(Self::NAME, name));
-        tried("x").or_else(|_| tried("x@x.example"))?;
-        Ok(Self(text.into()))
+        let tried = |name: &str| {
+            let text = text.replace(Self::NAME, name);
+            Name::parse(&text).map(|name| name.as_str() == text)
+        };
+        let is_normal = tried("x").or_else(|_| tried("x@x.example"))?;
+        let template = Self(text.into());
+        // Then whatever differs in a name differs in the identity's own.
+        if template.is_personal() && !is_normal {
+            return Err(format!("`{text}`: host names are in lower case"));
+        }
+        Ok(template)
     }
 
     /// Whether each identity's is another.
@@ -319,7 +332,12 @@ impl Template {
 
     /// The name that this identity's must have, if there can be one.
     pub fn of(&self, identity: &str) -> Option<Name> {
-        let name = Name::parse(&self.0.replace(Self::NAME, identity)).ok()?;
+        let text = self.0.replace(Self::NAME, identity);
+        let name = Name::parse(&text).ok()?;
+        // Two identities that differ in case have no certificate in common.
+        if self.is_personal() && name.as_str() != text {
+            return None;
+        }
         // A slash or an `@` in an identity's name must not make it another's.
         let plain = |byte: u8| !matches!(byte, b'/' | b'*' | b':');
         let safe = !self.is_personal() || identity.bytes().all(plain);
@@ -480,6 +498,13 @@ mod tests {
         assert_eq!(of("spiffe://corp/agent/{name}", "a/b"), None);
         assert_eq!(of("email:{name}@corp.example", "a@b"), None);
         assert_eq!(of("email:{name}", "ann"), None);
+        // Host names have no case, and identities have.
+        assert_eq!(of("dns:{name}.corp", "Ann"), None);
+        assert_eq!(of("email:{name}", "ann@Corp.example"), None);
+        let found = of("email:{name}@corp.example", "Ann");
+        assert_eq!(found.as_deref(), Some("email:Ann@corp.example"));
+        let error = Template::parse("dns:{name}.Corp").unwrap_err();
+        assert!(error.contains("host names are in lower case"), "{error}");
         assert!(!Template::parse("cn:x").unwrap().is_personal());
         assert!(Template::parse("{name}").is_err());
         assert!(Template::parse("email:*@corp.example").is_err());

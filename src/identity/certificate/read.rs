@@ -18,6 +18,8 @@ const SUBJECT_ID: u8 = 0x82;
 const EXTENSIONS: u8 = 0xa3;
 /// `id-ce-subjectAltName`: 2.5.29.17.
 const ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+/// `id-ce-nameConstraints`: 2.5.29.30.
+const CONSTRAINTS: &[u8] = &[0x55, 0x1d, 0x1e];
 /// `id-at-commonName`: 2.5.4.3.
 const COMMON_NAME: &[u8] = &[0x55, 0x04, 0x03];
 /// `GeneralName`s: `rfc822Name`, `dNSName`, `uniformResourceIdentifier`.
@@ -38,17 +40,9 @@ pub(super) struct Fields {
 
 impl Fields {
     pub(super) fn read(der: &[u8]) -> Result<Self, CertificateError> {
-        let malformed = CertificateError::Malformed;
-        let head = Head::read(der).ok_or(malformed("its fields"))?;
-        let skip = |rest, tag| element(rest, tag).map_or(rest, |(_, rest)| rest);
-        let (subject, rest) = element(head.rest, SEQUENCE).ok_or(malformed("no subject"))?;
-        let (_key, rest) = element(rest, SEQUENCE).ok_or(malformed("no key"))?;
-        let rest = skip(skip(rest, ISSUER_ID), SUBJECT_ID);
-        let alternatives = match element(rest, EXTENSIONS) {
-            Some((extensions, [])) => alternatives(extensions)?,
-            None if rest.is_empty() => None,
-            _ => return Err(malformed("its extensions")),
-        };
+        let head = Head::read(der).ok_or(CertificateError::Malformed("its fields"))?;
+        let (subject, extensions) = head.rest()?;
+        let alternatives = extensions.map(alternatives).transpose()?.flatten();
         Ok(Self {
             serial: hex(head.serial),
             fingerprint: sha256(der),
@@ -61,6 +55,23 @@ impl Fields {
 /// When a certificate ends.
 pub(super) fn expires(der: &[u8]) -> Option<Timestamp> {
     Head::read(der).map(|head| head.expires)
+}
+
+/// Its serial number, in hex, if it is not too long (RFC 5280, section 4.1.2.2: 20 octets,
+/// and one for those that count the sign apart).
+pub(super) fn serial(der: &[u8]) -> Option<String> {
+    let serial = Head::read(der)?.serial;
+    (serial.len() <= 21).then(|| hex(serial))
+}
+
+/// Whether an authority may vouch for some names alone, as far as can be told.
+pub(super) fn is_constrained(der: &[u8]) -> bool {
+    let extensions = Head::read(der).and_then(|head| head.rest().ok());
+    match extensions {
+        Some((_, Some(all))) => !matches!(extension(all, CONSTRAINTS), Ok(None)),
+        Some((_, None)) => false,
+        None => true,
+    }
 }
 
 /// `TBSCertificate` up to its validity.
@@ -89,6 +100,20 @@ impl<'a> Head<'a> {
             expires,
             rest,
         })
+    }
+
+    /// The subject, and the extensions if there are any.
+    fn rest(&self) -> Result<(&'a [u8], Option<&'a [u8]>), CertificateError> {
+        let malformed = CertificateError::Malformed;
+        let skip = |rest, tag| element(rest, tag).map_or(rest, |(_, rest)| rest);
+        let (subject, rest) = element(self.rest, SEQUENCE).ok_or(malformed("no subject"))?;
+        let (_key, rest) = element(rest, SEQUENCE).ok_or(malformed("no key"))?;
+        let rest = skip(skip(rest, ISSUER_ID), SUBJECT_ID);
+        match element(rest, EXTENSIONS) {
+            Some((extensions, [])) => Ok((subject, Some(extensions))),
+            None if rest.is_empty() => Ok((subject, None)),
+            _ => Err(malformed("its extensions")),
+        }
     }
 }
 
@@ -152,6 +177,20 @@ fn bits(der: &[u8]) -> Option<&[u8]> {
 
 /// The content of the extension `subjectAltName`, if there is one.
 fn alternatives(extensions: &[u8]) -> Result<Option<&[u8]>, CertificateError> {
+    let Some(value) = extension(extensions, ALT_NAME)? else {
+        return Ok(None);
+    };
+    match element(value, SEQUENCE) {
+        Some((names, [])) => Ok(Some(names)),
+        _ => Err(CertificateError::Malformed("its extensions")),
+    }
+}
+
+/// The value of an extension, if there is one.
+fn extension<'a>(
+    extensions: &'a [u8],
+    wanted: &[u8],
+) -> Result<Option<&'a [u8]>, CertificateError> {
     let malformed = || CertificateError::Malformed("its extensions");
     let (mut rest, end) = element(extensions, SEQUENCE).ok_or_else(malformed)?;
     if !end.is_empty() {
@@ -162,17 +201,14 @@ fn alternatives(extensions: &[u8]) -> Result<Option<&[u8]>, CertificateError> {
         let (extension, after) = element(rest, SEQUENCE).ok_or_else(malformed)?;
         rest = after;
         let (oid, value) = element(extension, OID).ok_or_else(malformed)?;
-        if oid != ALT_NAME {
+        if oid != wanted {
             continue;
         }
         let value = element(value, BOOLEAN).map_or(value, |(_, value)| value);
         let (Some((value, [])), None) = (element(value, OCTET_STRING), found) else {
             return Err(malformed());
         };
-        let Some((names, [])) = element(value, SEQUENCE) else {
-            return Err(malformed());
-        };
-        found = Some(names);
+        found = Some(value);
     }
     Ok(found)
 }

@@ -149,9 +149,59 @@ fn what_does_not_hold_says_why() {
     // Names that are none are nobody's.
     let nobody = authority.issue(&["dns:*.corp", "email:ann"]);
     assert_eq!(verify(&trust, &nobody).unwrap().names, []);
-    // Two common names are none.
-    let two = authority.issue(&["cn:ann", "dns:a.corp"]);
-    assert_eq!(verify(&trust, &two).unwrap().names.len(), 2);
+    // Two common names are none, and so is one that is not plain text.
+    let names = |names: &[&str]| verify(&trust, &authority.issue(names)).unwrap().names;
+    assert_eq!(names(&["also:ann"])[0].as_str(), "cn:ann");
+    assert_eq!(names(&["cn:ann", "also:bob"]), []);
+    assert_eq!(names(&["bmp:ann"]), []);
+}
+
+#[test]
+fn who_may_vouch_for_some_names_alone_gives_no_common_name() {
+    let (files, root) = (Files::new(), Authority::new("root"));
+    let trust = files.trust(&[&root], &[]).unwrap();
+    let below = root.within("below", "eng.corp");
+    let verify = |trust: &Trust, names: &[&str], beside: &[Vec<u8>]| {
+        let mut chain: Vec<CertificateDer<'_>> = vec![below.issue(names).der.into()];
+        chain.extend(beside.iter().map(|one| one.clone().into()));
+        let shown = trust.verify(&Presented::new(&chain).unwrap(), Timestamp::now())?;
+        Ok(shown.names.iter().map(ToString::to_string).collect())
+    };
+    let names = ["cn:etl.corp", "dns:a.eng.corp"];
+    let expected = Ok(vec!["dns:a.eng.corp".to_owned()]);
+    assert_eq!(verify(&trust, &names, &[below.der()]), expected);
+    let outside = verify(&trust, &["dns:a.corp"], &[below.der()]);
+    assert!(
+        matches!(outside, Err(CertificateError::Invalid(_))),
+        "{outside:?}"
+    );
+    let itself = files.trust(&[&below], &[]).unwrap();
+    assert_eq!(verify(&itself, &names, &[]), expected);
+}
+
+#[test]
+fn what_has_been_verified_is_not_again_until_something_changes() {
+    let (files, authority) = (Files::new(), Authority::new("corp"));
+    let trust = files.trust(&[&authority], &[]).unwrap();
+    let now = Timestamp::now();
+    let mut shown = verify(&trust, &authority.issue(&["dns:a.corp"])).unwrap();
+    let good = std::mem::replace(
+        &mut shown.presented,
+        Presented::new(&[vec![0].into()]).unwrap(),
+    );
+    // Whatever it is by now, it is not looked at.
+    assert_eq!(trust.again(&shown, now).as_ref(), Ok(&shown));
+    let later = shown.until;
+    assert!(trust.again(&shown, later).is_err());
+    let next = files.trust(&[&authority], &[]).unwrap();
+    assert!(next.again(&shown, now).is_err());
+    shown.presented = good;
+    assert!(next.again(&shown, now).is_ok());
+    assert_eq!(trust.again(&shown, later), Err(CertificateError::Expired));
+    // The one that was taken first knows of it.
+    shown.presented = Presented::new(&[vec![0].into()]).unwrap();
+    assert!(next.again(&shown, now).is_ok());
+    assert!(trust.again(&shown, now).is_err());
 }
 
 #[test]

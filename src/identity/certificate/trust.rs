@@ -35,11 +35,26 @@ impl Id {
     }
 }
 
+/// What a certificate was last verified by, and until when that holds; all copies of it
+/// have this in common, and are equal whatever it says.
+#[derive(Clone, Debug)]
+pub(super) struct Last(Arc<Mutex<(Id, Timestamp)>>);
+
+impl PartialEq for Last {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Last {}
+
 /// What client certificates are verified by: a snapshot of authorities and revocations.
 pub struct Trust {
     id: Id,
     roots: Vec<Root>,
     lists: Lists,
+    /// Some authority may vouch for some names alone.
+    constrained: bool,
     /// Of those authorities that had not expired then.
     verifier: Mutex<Verifier>,
     /// As it was at first.
@@ -170,6 +185,7 @@ impl Trust {
         let verifier = Verifier::of(&roots, &lists, now)?;
         Ok(Self {
             id: Id::next(),
+            constrained: roots.iter().any(|root| read::is_constrained(&root.der)),
             handshake: verifier.verifier.clone(),
             verifier: Mutex::new(verifier),
             roots,
@@ -220,6 +236,33 @@ impl Trust {
         &self.handshake
     }
 
+    /// What was taken once, verified again, unless it has been and nothing has changed: a
+    /// list's signature takes its time, and all sessions ask at once.
+    ///
+    /// # Errors
+    /// As [`CertificateError`] says.
+    pub fn again(
+        &self,
+        before: &Certificate,
+        now: Timestamp,
+    ) -> Result<Certificate, CertificateError> {
+        let last = || before.by.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (id, until) = *last();
+        if id == self.id && now < until {
+            return Ok(Certificate {
+                name: None,
+                until,
+                ..before.clone()
+            });
+        }
+        let shown = self.verify(&before.presented, now)?;
+        *last() = (self.id, shown.until);
+        Ok(Certificate {
+            by: before.by.clone(),
+            ..shown
+        })
+    }
+
     /// What a certificate says that holds at that time.
     ///
     /// # Errors
@@ -238,7 +281,11 @@ impl Trust {
         self.verifier(now)?
             .verify_client_cert(own, chain, at)
             .map_err(why)?;
-        let fields = Fields::read(own)?;
+        let mut fields = Fields::read(own)?;
+        // What constrains an authority does not bind the common names that it gives.
+        if self.constrained || chain.iter().any(|one| read::is_constrained(one)) {
+            fields.names.retain(|name| !name.is_common());
+        }
         let chain = chain.iter().filter_map(|one| read::expires(one));
         // What is not of the way to an authority counts too, but then only has it verified
         // again.
@@ -247,19 +294,18 @@ impl Trust {
             .map(after)
             .chain(self.roots.iter().map(|root| root.end))
             .chain(self.lists.ends());
+        // What has passed already did not matter, and does not from now on.
+        let until = ends.filter(|end| *end > now).min();
+        let until = until.unwrap_or(fields.expires);
         Ok(Certificate {
             name: None,
             serial: fields.serial.into(),
             fingerprint: fields.fingerprint.into(),
             expires: fields.expires,
             names: fields.names,
-            // What has passed already did not matter, and does not from now on.
-            until: ends
-                .filter(|end| *end > now)
-                .min()
-                .unwrap_or(fields.expires),
+            until,
             presented: presented.clone(),
-            by: self.id,
+            by: Last(Arc::new(Mutex::new((self.id, until)))),
         })
     }
 }

@@ -113,6 +113,14 @@ fn who_needs_a_certificate_from_now_on_and_has_shown_none_may_not_stay() {
         .unwrap();
     assert_eq!(world.hears(&analyst), None);
     assert_eq!(world.governed.admits(&analyst, Timestamp::now()), Ok(None));
+    // A password that has been taken away is no way to stay.
+    let (start, end) = (TEXT.find("scram:").unwrap(), TEXT.find("=' }").unwrap());
+    let by_certificate = TEXT.replace(&TEXT[start..end + 2], "certificate: 'dns:analyst.corp'");
+    world
+        .policy
+        .send_replace(policy(&by_certificate, Some(&world.trust)));
+    let heard = world.hears(&analyst).unwrap();
+    assert!(heard.contains("policy no longer names"), "{heard}");
     let text = TEXT.replace(
         "{ grants",
         "{ clientcert: 'email:{name}@corp.example', grants",
