@@ -278,6 +278,12 @@ pub enum What {
         /// What it called itself
         #[serde(skip_serializing_if = "Option::is_none")]
         application: Option<String>,
+        /// SHA-256 of the client certificate that it showed, in hex, whether it holds or not
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<String>,
+        /// Its serial number, in hex, as far as it can be read
+        #[serde(skip_serializing_if = "Option::is_none")]
+        serial: Option<String>,
         /// Why, for the operator
         reason: String,
     },

@@ -215,6 +215,11 @@ impl TlsInfo {
         }
     }
 
+    /// The certificate that the client showed, if it did: it need not hold.
+    pub fn shown(&self) -> Option<&Presented> {
+        self.presented.as_ref()
+    }
+
     /// Whether the client could have shown a certificate, and has not.
     pub(super) fn may_show(&self) -> bool {
         self.asked && self.presented.is_none()

@@ -110,7 +110,11 @@ impl World {
         assert!(!output.status.success(), "{output:?}");
         let heard = String::from_utf8(output.stderr).unwrap();
         let failures = self.proxy.events_soon("authentication_failure", before + 1);
-        let reason = failures.last().unwrap()["reason"].as_str().unwrap();
+        let last = failures.last().unwrap();
+        let reason = last["reason"].as_str().unwrap();
+        // Which one it was can be told.
+        assert_eq!(last["certificate"].is_string(), shown.is_some());
+        assert_eq!(last["serial"].is_string(), shown.is_some());
         let (_, said) = heard.split_once("FATAL:").expect("words");
         (said.trim().to_owned(), reason.to_owned())
     }

@@ -51,6 +51,7 @@ impl Failures {
             return;
         }
         let why = refusal.why.to_string();
+        let shown = refusal.tls.and_then(|tls| tls.shown());
         let what = What::AuthenticationFailure {
             user: refusal.user.map(|user| clipped(user).to_owned()),
             client: refusal.peer,
@@ -59,6 +60,8 @@ impl Failures {
             application: refusal
                 .application_name
                 .map(|name| clipped(name).to_owned()),
+            certificate: shown.and_then(|shown| shown.fingerprint()),
+            serial: shown.and_then(|shown| shown.serial()),
             reason: why.chars().take(REASON).collect(),
         };
         // It is refused in any case.
