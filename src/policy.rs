@@ -23,7 +23,7 @@ mod window;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-pub use decide::Rights;
+pub use decide::{Rights, RolesHere};
 pub use file::schema;
 pub use load::{Policy, PolicyError};
 pub use mask::Mask;

@@ -51,7 +51,7 @@ use crate::policy::Rights;
 use crate::stage::Stage;
 use cancel::Canceller;
 use pipeline::Pipeline;
-use users::{Rank, lessened};
+use users::{Rank, another};
 
 /// What all sessions share.
 pub struct Shared {
@@ -133,11 +133,13 @@ impl Session {
         tokio::spawn(async move { dataset.renew(&log).await });
     }
 
-    /// Refuses to go on as a user of more power than who has these rights would go as now.
+    /// Refuses to go on as a user whom who has these rights would not go as now; the
+    /// dataset's own is for everybody.
     fn outgrown(&self, rights: &Rights) -> Result<(), Told> {
-        match self.home.rank(rights) < self.rank {
-            true => Err(lessened(&self.home.name)),
-            false => Ok(()),
+        match self.rank {
+            Rank::LEAST => Ok(()),
+            rank if self.home.rank(rights) == rank => Ok(()),
+            _ => Err(another(&self.home.name)),
         }
     }
 

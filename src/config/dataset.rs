@@ -61,8 +61,8 @@ pub struct Upstream {
     /// Its password, by reference: `{ env: NAME }`, `{ file: path }` or `{ exec: … }`.
     pub password: Option<SecretRef>,
     /// Roles there for callers with more to do, the least powerful first. A caller goes as
-    /// the first that fits the roles whose grants give them something here, and as `user`
-    /// where none does.
+    /// the first that fits all roles that have grants here, by one whose grants are in
+    /// force, and as `user` where none does.
     #[serde(default)]
     pub users: Vec<UpstreamUser>,
     /// How the way there is encrypted. Must be said for a host that is not this

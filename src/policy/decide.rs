@@ -60,6 +60,16 @@ use super::{Action, ColumnAccess, Limits, RelationAccess, RowFilter, Treatment};
 use crate::catalog::{Catalog, Relation, RelationKind};
 use crate::identity::Principal;
 
+/// Which of somebody's roles there are in one dataset.
+#[derive(Debug)]
+pub struct RolesHere<'a> {
+    /// Those that give something at this moment.
+    pub used: BTreeSet<&'a str>,
+    /// Also those that could, and do not now: a token leaves them out, a second factor is
+    /// missing, or it is not their time. When and how to connect is the caller's choice.
+    pub all: BTreeSet<&'a str>,
+}
+
 /// A principal's effective rights in one dataset.
 #[derive(Clone, Debug, Default)]
 pub struct Rights {
@@ -121,9 +131,8 @@ impl Rights {
         self.shares.is_empty() || self.shares.iter().any(Share::is_empty)
     }
 
-    /// The roles that give something here at this moment: of the principal, then of whom
-    /// it acts for.
-    pub fn roles(&self) -> impl Iterator<Item = BTreeSet<&str>> {
+    /// The roles that there are here: of the principal, then of whom it acts for.
+    pub fn roles(&self) -> impl Iterator<Item = RolesHere<'_>> {
         self.shares.iter().map(Share::roles)
     }
 

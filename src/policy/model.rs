@@ -103,6 +103,12 @@ impl Grant {
         self.tags.get(tag).or(self.other_tags.as_ref())
     }
 
+    /// Whether it is for datasets of that environment.
+    pub(super) fn is_for(&self, environment: Option<&str>) -> bool {
+        let environments = self.environments.as_ref();
+        environments.is_none_or(|all| environment.is_some_and(|one| all.contains(one)))
+    }
+
     /// Why it is not in force then and there, if it is not; and when that changes next.
     pub(super) fn dormant(
         &self,
@@ -110,7 +116,7 @@ impl Grant {
         environment: Option<&str>,
     ) -> (Option<String>, Option<jiff::Timestamp>) {
         if let Some(environments) = &self.environments
-            && !environment.is_some_and(|one| environments.contains(one))
+            && !self.is_for(environment)
         {
             let all: Vec<&str> = environments.iter().map(|one| &**one).collect();
             return (Some(format!("in force in {} alone", all.join(", "))), None);

@@ -31,7 +31,7 @@ pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
             Ok(expires) => expires,
             Err(told) => break told,
         };
-        if session.rank > Rank::LEAST {
+        if session.rank != Rank::LEAST {
             let standing = authority.standing(principal, &session.home.name, now);
             if let Err(told) = standing.and_then(|standing| session.outgrown(&standing.rights)) {
                 break told;

@@ -1,10 +1,12 @@
-//! As whom a caller goes upstream: by the roles that are in force, the least powerful user
-//! that fits.
+//! As whom a caller goes upstream: the first user that fits all of their roles, by one that
+//! is in force.
 //!
 //! Knows nothing about what those users may do. Each has a [`Dataset`] of its own, with the
-//! catalog as it sees it, so that nothing is decided by what another may use. Invariant: a
-//! caller never goes as one of more power than the configuration says for all of their
-//! roles, nor an agent as one of more than either of the two would.
+//! catalog as it sees it, so that nothing is decided by what another may use. Invariants: a
+//! caller goes as nobody but whom the configuration says for all of their roles, or as the
+//! dataset's own user: leaving a role out, or a second factor, makes nobody more; an agent
+//! goes as nobody but whom each of the two would go as. Users need not be ordered by power
+//! for that: one may do what the next may not.
 
 use std::collections::BTreeSet;
 use std::iter::once;
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use super::Dataset;
 use crate::error::{SqlState, Told};
-use crate::policy::Rights;
+use crate::policy::{Rights, RolesHere};
 
 /// A user of the upstream's beside the dataset's own.
 pub struct User {
@@ -25,7 +27,7 @@ pub struct User {
 }
 
 /// Where a user stands: 0 is the dataset's own, who is the least powerful.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Rank(usize);
 
 impl Rank {
@@ -34,10 +36,11 @@ impl Rank {
 }
 
 impl User {
-    fn fits(&self, roles: &BTreeSet<&str>) -> bool {
+    fn fits(&self, roles: &RolesHere<'_>) -> bool {
         let beside = |role: &str| self.beside.contains(role) || self.beside.contains("*");
-        roles.iter().any(|role| self.roles.contains(*role))
+        roles.used.iter().any(|role| self.roles.contains(*role))
             && roles
+                .all
                 .iter()
                 .all(|role| self.roles.contains(*role) || beside(role))
     }
@@ -45,14 +48,18 @@ impl User {
 
 impl Dataset {
     /// As whom somebody of these rights goes: the first of the users that fits the roles
-    /// that give them something here, or else the dataset's own. Of an agent and whom it
-    /// acts for, each by itself, the one that stands first.
+    /// that they have here, or else the dataset's own; which is also where an agent and whom
+    /// it acts for, each by itself, would not go as the same.
     pub(super) fn rank(&self, rights: &Rights) -> Rank {
-        let one = |roles: BTreeSet<&str>| {
+        let one = |roles: RolesHere<'_>| {
             let fitting = self.users.iter().position(|user| user.fits(&roles));
-            fitting.map_or(0, |at| at + 1)
+            fitting.map_or(Rank::LEAST, |at| Rank(at + 1))
         };
-        Rank(rights.roles().map(one).min().unwrap_or_default())
+        let agreed = rights
+            .roles()
+            .map(one)
+            .reduce(|one, two| if one == two { one } else { Rank::LEAST });
+        agreed.unwrap_or(Rank::LEAST)
     }
 
     /// The dataset as that user.
@@ -68,10 +75,10 @@ impl Dataset {
 }
 
 /// To whom goes as somebody that they would not go as any more.
-pub(super) fn lessened(dataset: &str) -> Told {
+pub(super) fn another(dataset: &str) -> Told {
     Told::fatal(
         SqlState::INVALID_AUTHORIZATION,
-        format!("fewer of your roles are in force in `{dataset}` than when this session began"),
+        format!("not the same of your roles count in `{dataset}` as when this session began"),
     )
     .hint("connect again")
 }
@@ -80,6 +87,7 @@ pub(super) fn lessened(dataset: &str) -> Told {
 mod tests {
     use super::*;
     use crate::catalog::Catalog;
+    use crate::identity::token::Token;
     use crate::identity::{Method, Principal};
     use crate::policy::Policy;
     use crate::session::Settings;
@@ -96,6 +104,11 @@ identities:
   elsewhere: { kind: human, roles: [writes, else], tokens: true }
   late: { kind: human, roles: [reads, over], tokens: true }
   factor: { kind: human, roles: [reads, second], tokens: true }
+  narrowed: { kind: human, roles: [writes, unlisted], tokens: true }
+  unproved: { kind: human, roles: [writes, second], tokens: true }
+  early: { kind: human, roles: [writes, over], tokens: true }
+  staged: { kind: human, roles: [writes, staging], tokens: true }
+  other: { kind: human, roles: [fills], tokens: true }
   nobody: { kind: human, roles: [], tokens: true }
 roles:
   reads: { grants: [{ dataset: shop, tables: ['*'] }] }
@@ -104,6 +117,8 @@ roles:
   unlisted: { grants: [{ dataset: shop, tables: [a.b] }] }
   else: { grants: [{ dataset: other, tables: ['*'] }] }
   over: { grants: [{ dataset: shop, tables: ['*'], until: 2020-01-01T00:00:00Z }] }
+  staging: { grants: [{ dataset: shop, tables: ['*'], environments: [staging] }] }
+  fills: { grants: [{ dataset: shop, tables: ['*'], actions: [read, write] }] }
   second: { grants: [{ dataset: shop, tables: ['*'], require: { mfa: true } }] }
 ";
 
@@ -142,12 +157,31 @@ roles:
             user(&["writes"], &["reads"], "rw"),
             user(&["over", "second"], &["reads"], "never"),
             user(&["changes"], &["*"], "ddl"),
+            user(&["fills"], &[], "fills"),
         ];
         let home = Arc::new(home);
         let principal = names.iter().rev().fold(None, |human, name| {
+            let principal = policy.principal(name, Method::Token).unwrap();
+            let token = (*name == "narrowed").then(|| {
+                Arc::new(Token {
+                    id: "t".into(),
+                    expires: jiff::Timestamp::MAX,
+                    purpose: None,
+                    run: None,
+                    issuer: None,
+                    amr: BTreeSet::new(),
+                    second_factor: None,
+                    issued: jiff::Timestamp::MIN,
+                    key: "k".into(),
+                    roles: Some(["writes".into()].into()),
+                    dataset: None,
+                    groups: BTreeSet::new(),
+                })
+            });
             Some(Box::new(Principal {
                 on_behalf_of: human,
-                ..policy.principal(name, Method::Token).unwrap()
+                token,
+                ..principal
             }))
         });
         let now = jiff::Timestamp::now();
@@ -170,6 +204,14 @@ roles:
             // nor one whose time is over, or whose second factor is missing.
             ("late", "own"),
             ("factor", "own"),
+            // Nor is anybody more for leaving out a role that is not listed beside, by a
+            // token, without its second factor or outside its time,
+            ("narrowed", "own"),
+            ("unproved", "own"),
+            ("early", "own"),
+            // but one for another environment is none here.
+            ("staged", "rw"),
+            ("other", "fills"),
             ("nobody", "own"),
         ] {
             assert_eq!(goes(&[name]), user, "{name}");
@@ -177,13 +219,16 @@ roles:
     }
 
     #[test]
-    fn an_agent_goes_as_the_lesser_of_both() {
+    fn an_agent_goes_as_whom_both_would() {
         for (agent, human, user) in [
             ("writer", "reader", "own"),
             ("reader", "writer", "own"),
             ("writer", "both", "rw"),
-            ("admin", "writer", "rw"),
-            ("writer", "admin", "rw"),
+            // Whom one of the two would not go as is nobody for both.
+            ("admin", "writer", "own"),
+            ("writer", "admin", "own"),
+            ("writer", "other", "own"),
+            ("other", "writer", "own"),
             ("admin", "admin_too", "ddl"),
             ("admin", "nobody", "own"),
         ] {

@@ -166,7 +166,7 @@ fn who_loses_a_role_does_not_stay_as_the_greater_user() {
     idle.patience(Duration::from_secs(8));
     let told = show(&idle.answer());
     assert!(
-        told.contains("FATAL") && told.contains("fewer of your roles"),
+        told.contains("FATAL") && told.contains("not the same of your roles"),
         "{told}"
     );
     assert!(ask(&mut proxy.client("editor"), "SELECT current_user").contains("reader"));
@@ -176,6 +176,23 @@ fn who_loses_a_role_does_not_stay_as_the_greater_user() {
     assert_eq!(state(&mut analyst, "DELETE FROM customers"), "25006");
     ask(&mut analyst, "SET default_transaction_read_only TO off");
     assert_eq!(state(&mut analyst, "DELETE FROM customers"), "42501");
+    assert!(ask(&mut proxy.client("analyst"), "SELECT current_user").contains("writer"));
+}
+
+/// Users of which neither is less than the other: one is left for the other as well.
+#[test]
+fn who_changes_roles_does_not_stay_as_the_user_of_the_old_ones() {
+    let users = "{ roles: [analyst], user: other }, { roles: [editor], user: writer }";
+    server().psql("CREATE ROLE other LOGIN; GRANT INSERT ON customers TO other");
+    let proxy = Proxy::with(server(), "reader", policy(), &upstream("reader", users));
+    let mut idle = proxy.client("analyst");
+    assert!(ask(&mut idle, "SELECT current_user").contains("other"));
+    let path = proxy.home().join("policies/identities.yaml");
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, text.replace("roles: [analyst]", "roles: [editor]")).unwrap();
+    idle.patience(Duration::from_secs(8));
+    let told = show(&idle.answer());
+    assert!(told.contains("not the same of your roles"), "{told}");
     assert!(ask(&mut proxy.client("analyst"), "SELECT current_user").contains("writer"));
 }
 

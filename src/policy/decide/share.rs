@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::subject::Subject;
-use super::{denied, rank, stricter_column};
+use super::{RolesHere, denied, rank, stricter_column};
 use crate::catalog::RelationKind;
 use crate::identity::Principal;
 use crate::policy::expression::Kind;
@@ -26,6 +26,8 @@ pub(super) struct Share {
     locked: Vec<(Arc<Digested<Grant>>, Lock)>,
     /// Those that are not in force, for messages, and why.
     dormant: Vec<(Arc<Digested<Grant>>, String)>,
+    /// The roles of all of these, but for grants that are never of this dataset.
+    here: BTreeSet<Arc<str>>,
 }
 
 /// What a grant wants that is not there.
@@ -104,6 +106,9 @@ impl Share {
                 let (dormant, turn) = grant.dormant(now, environment);
                 until = until.into_iter().chain(turn).min();
                 let grant = grant.clone();
+                if !grant.apart && grant.is_for(environment) {
+                    share.here.insert(grant.role.clone());
+                }
                 if let Some(why) = dormant {
                     share.dormant.push((grant, why));
                     continue;
@@ -153,9 +158,11 @@ impl Share {
         self.grants.is_empty()
     }
 
-    /// Those of the grants that apply.
-    pub(super) fn roles(&self) -> BTreeSet<&str> {
-        self.grants.iter().map(|grant| &*grant.role).collect()
+    pub(super) fn roles(&self) -> RolesHere<'_> {
+        RolesHere {
+            used: self.grants.iter().map(|grant| &*grant.role).collect(),
+            all: self.here.iter().map(|role| &**role).collect(),
+        }
     }
 
     pub(super) fn limits(&self) -> impl Iterator<Item = Limits> {
