@@ -232,6 +232,8 @@ pub struct Catalog {
     pub session_user: Arc<str>,
     /// Whether who reads it may write to any relation.
     pub writes: bool,
+    /// Tables whose row security does not hold for who reads it, as their owner's.
+    pub unguarded: Arc<str>,
 }
 
 impl Catalog {

@@ -34,10 +34,21 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// Whether it may pass by itself.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Connect(error) => error.may_pass(),
+            Self::Answer { .. } => false,
+        }
+    }
+
     /// Whether the proxy's role there is one that it must not use.
     pub fn is_unfit(&self) -> bool {
         match self {
-            Self::Connect(error) => matches!(error.cause, Cause::Superuser | Cause::BypassesRows),
+            Self::Connect(error) => matches!(
+                error.cause,
+                Cause::Superuser | Cause::BypassesRows | Cause::OtherRole
+            ),
             Self::Answer { .. } => false,
         }
     }
@@ -73,7 +84,7 @@ pub async fn load(target: &Target, epoch: u64) -> Result<Catalog, LoadError> {
         what,
     };
     match read {
-        Ok(Ok((_, true))) if !target.allow_superuser => Err(Cause::BypassesRows.at(target).into()),
+        Ok(Ok((_, Some(cause)))) if !target.allow_superuser => Err(cause.at(target).into()),
         Ok(Ok((catalog, _))) => {
             inquiry.close().await;
             Ok(catalog)
@@ -105,8 +116,22 @@ macro_rules! suspicious {
     };
 }
 
-/// The catalog, and whether row security does not hold for who reads it.
-async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, bool), Fault> {
+/// Whether DISCARD ALL leaves a session the role that ALTER ROLE … SET role gives it: before,
+/// it becomes the role that logged in. (In 15.9, 16.5 and 17.1 such a setting does nothing.)
+///
+/// CVE-2024-10978, and <https://www.postgresql.org/docs/release/17.2/>
+fn keeps_role(version: u32) -> bool {
+    let fixed = match version / 10_000 {
+        ..=15 => 150_010,
+        16 => 160_006,
+        17 => 170_002,
+        _ => 0,
+    };
+    version >= fixed
+}
+
+/// The catalog, and why who reads it is none to be used.
+async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, Option<Cause>), Fault> {
     inquiry
         .fetch("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         .await?;
@@ -131,7 +156,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, bool), Faul
         epoch,
         ..Catalog::default()
     };
-    let mut bypasses = false;
+    let mut unfit = None;
     for row in session {
         let mut row = Cells::of(row);
         catalog.version = row.value("version")?;
@@ -139,8 +164,14 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, bool), Faul
             return Err(Fault::Version(catalog.version));
         }
         catalog.session_user = texts.shared(row.text("session user")?);
-        bypasses |= row.flag("row security")?;
+        if row.flag("role set")? && !keeps_role(catalog.version) {
+            unfit = Some(Cause::OtherRole);
+        }
+        if row.flag("row security")? {
+            unfit = Some(Cause::BypassesRows);
+        }
         catalog.writes = row.flag("privilege to write")?;
+        catalog.unguarded = texts.shared(row.cell().unwrap_or_default());
     }
     for row in schemas {
         let name = Cells::of(row).text("schema")?;
@@ -208,7 +239,7 @@ async fn read(inquiry: &mut Inquiry, epoch: u64) -> Result<(Catalog, bool), Faul
         all.push(class);
     }
     types_of(&mut catalog, types, runs, &mut texts)?;
-    Ok((catalog, bypasses))
+    Ok((catalog, unfit))
 }
 
 /// An index of a relation that is in the catalog.
@@ -556,5 +587,19 @@ impl Texts {
         let text: Arc<str> = text.into();
         self.0.insert(text.clone());
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keeps_role;
+
+    #[test]
+    fn servers_before_a_fix_give_up_a_role_that_a_setting_gives() {
+        for version in [150_009, 160_005, 170_001] {
+            assert!(!keeps_role(version), "{version}");
+            assert!(keeps_role(version + 1), "{version}");
+        }
+        assert!(keeps_role(180_000));
     }
 }

@@ -24,7 +24,7 @@ pub struct Dataset {
     /// What it is: `production`, `staging`; for the record, and for grants that are in
     /// force in some `environments` only.
     pub environment: Option<String>,
-    /// Whether the upstream role may be a superuser, past which Postgres itself
+    /// Whether the upstream role `user` may be a superuser, past which Postgres itself
     /// checks nothing.
     #[serde(default)]
     pub allow_superuser: bool,
@@ -83,6 +83,9 @@ pub struct UpstreamUser {
     pub user: String,
     /// Its password, by reference.
     pub password: Option<SecretRef>,
+    /// Whether that role may be a superuser.
+    #[serde(default)]
+    pub allow_superuser: bool,
 }
 
 impl Upstream {

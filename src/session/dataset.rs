@@ -59,6 +59,8 @@ struct Read {
     done: Option<Instant>,
     /// When the last one ended, either way.
     tried: Option<Instant>,
+    /// Whether that one failed, and not for the network or a server that starts.
+    failed: bool,
 }
 
 /// Before it has been read.
@@ -68,7 +70,7 @@ impl Dataset {
     /// A dataset with that catalog; with the default one, where it could not be read
     /// yet.
     pub fn new(name: Arc<str>, target: Arc<Target>, settings: Settings, catalog: Catalog) -> Self {
-        Self {
+        let dataset = Self {
             // Neither holds a zero byte.
             view: format!("{name}\0{}", target.user).into(),
             users: Vec::new(),
@@ -81,7 +83,9 @@ impl Dataset {
             reading: Mutex::default(),
             changed: std::sync::Mutex::default(),
             old: AtomicBool::new(false),
-        }
+        };
+        dataset.say_unguarded(&dataset.catalog());
+        dataset
     }
 
     /// What is in it, as last read.
@@ -150,12 +154,21 @@ impl Dataset {
         self.catalog.send_replace(Arc::new(catalog));
     }
 
-    /// Reads the catalog again, unless it has been read since that moment.
+    /// Reads the catalog again, unless it has been read since that moment, or could not be
+    /// a moment ago: callers who ask again and again are not to log in upstream as often.
     pub async fn refresh(&self, since: Instant, log: &Log) {
         let mut reading = self.reading.lock().await;
-        if reading.done.is_none_or(|at| at < since) {
+        let rests = reading.failed && !self.rest(&reading).is_zero();
+        if reading.done.is_none_or(|at| at < since) && !rests {
             self.read(&mut reading, log).await;
         }
+    }
+
+    /// For how long it is not to be read again.
+    fn rest(&self, reading: &Read) -> Duration {
+        reading
+            .tried
+            .map_or(Duration::ZERO, |at| self.pause.saturating_sub(at.elapsed()))
     }
 
     /// The same for a name that was not found, at most about once a second: who is
@@ -167,9 +180,7 @@ impl Dataset {
             if reading.done.is_some_and(|at| at >= since) {
                 return waited;
             }
-            let pause = reading
-                .tried
-                .map_or(Duration::ZERO, |at| self.pause.saturating_sub(at.elapsed()));
+            let pause = self.rest(&reading);
             if pause.is_zero() {
                 self.read(&mut reading, log).await;
                 return waited;
@@ -183,21 +194,41 @@ impl Dataset {
         true
     }
 
+    /// Warns of tables whose owner's session this is, or that of one in their owner's role.
+    fn say_unguarded(&self, catalog: &Catalog) {
+        if !catalog.unguarded.is_empty() {
+            tracing::warn!(
+                dataset = %self.name, user = self.target.user, tables = %catalog.unguarded,
+                "row security does not hold for their owner (hint: ALTER TABLE … FORCE ROW LEVEL \
+                 SECURITY)"
+            );
+        }
+    }
+
     async fn read(&self, reading: &mut Read, log: &Log) {
         let epoch = self.catalog.borrow().epoch;
         let began = Instant::now();
         // Taking a large one in keeps a thread busy, which is to be nobody's session's.
         let (target, runtime) = (self.target.clone(), Handle::current());
         let loading = move || runtime.block_on(load(&target, epoch + 1));
-        let (read, unfit) = match tokio::task::spawn_blocking(loading).await {
-            Ok(Err(error)) => (Err(error.to_string()), error.is_unfit()),
-            Ok(Ok(catalog)) => (Ok(catalog), false),
-            Err(fault) => (Err(fault.to_string()), false),
+        let mut unfit = false;
+        reading.failed = false;
+        let read = match tokio::task::spawn_blocking(loading).await {
+            Ok(Err(error)) => {
+                unfit = error.is_unfit();
+                reading.failed = !error.may_pass();
+                Err(error.to_string())
+            }
+            Ok(Ok(catalog)) => Ok(catalog),
+            Err(fault) => Err(fault.to_string()),
         };
         reading.tried = Some(Instant::now());
         let (epoch, error) = match read {
             Ok(catalog) => {
                 reading.done = Some(began);
+                if catalog.unguarded != self.catalog().unguarded {
+                    self.say_unguarded(&catalog);
+                }
                 self.catalog.send_replace(Arc::new(catalog));
                 self.read_since(began);
                 tracing::info!(dataset = %self.name, user = self.target.user, epoch = epoch + 1, took = ?began.elapsed(), "catalog refreshed");

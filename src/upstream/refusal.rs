@@ -66,6 +66,9 @@ pub enum Cause {
     /// The password cannot be had.
     #[error("asks for a password, which cannot be had: {0}")]
     Secret(SecretError),
+    /// The password was refused a moment ago.
+    #[error("has just refused the password, which is not tried again for {0:?}")]
+    Rests(Duration),
     /// What is there in its place is none.
     #[error("asks for a password, and what is configured is not UTF-8 text")]
     NotText,
@@ -87,10 +90,17 @@ pub enum Cause {
     Superuser,
     /// Row security does not hold for the proxy's role.
     #[error(
-        "gives the proxy a session that row security does not hold for: ALTER ROLE … NOBYPASSRLS, \
-         or set `allow_superuser`"
+        "gives the proxy a session that row security does not hold for, as its role or the one \
+         that logged in is a superuser, is in a superuser's role or has BYPASSRLS: ALTER ROLE … \
+         NOBYPASSRLS, or set `allow_superuser`"
     )]
     BypassesRows,
+    /// DISCARD ALL would make a session that of another role.
+    #[error(
+        "gives the proxy's session another role than the one that logged in, and DISCARD ALL \
+         takes it back (CVE-2024-10978): ALTER ROLE … RESET role, or update Postgres"
+    )]
+    OtherRole,
     /// A startup parameter that is not the session's to set.
     #[error("the startup parameter `{0}` cannot be set here")]
     Parameter(String),
@@ -131,12 +141,14 @@ impl ConnectError {
             | Cause::Authority
             | Cause::NoPassword
             | Cause::Secret(_)
+            | Cause::Rests(_)
             | Cause::NotText
             | Cause::Cleartext
             | Cause::Method(_)
             | Cause::Scram(_)
             | Cause::Superuser
             | Cause::BypassesRows
+            | Cause::OtherRole
             | Cause::Parameter(_)
             | Cause::Protocol(_) => false,
         }
@@ -146,9 +158,15 @@ impl ConnectError {
 impl Cause {
     /// Whether another password might do.
     pub(super) fn is_of_the_password(&self) -> bool {
-        // Invalid authorization specification, and invalid password.
-        matches!(self, Self::Refused { state, .. } if state.starts_with("28"))
-            || matches!(self, Self::NotText)
+        match self {
+            // Invalid authorization specification, and invalid password; a host that has no
+            // entry in pg_hba.conf is the former, and no password changes that.
+            Self::Refused { state, message } => {
+                state.starts_with("28") && !message.contains("pg_hba.conf")
+            }
+            Self::NotText | Self::Rests(_) => true,
+            _ => false,
+        }
     }
 
     /// From the body of an ErrorResponse.
@@ -221,12 +239,14 @@ impl Tell for ConnectError {
             | Cause::Authority
             | Cause::NoPassword
             | Cause::Secret(_)
+            | Cause::Rests(_)
             | Cause::NotText
             | Cause::Cleartext
             | Cause::Method(_)
             | Cause::Scram(_)
             | Cause::Superuser
             | Cause::BypassesRows
+            | Cause::OtherRole
             | Cause::Protocol(_) => unreachable(dataset),
         }
     }
@@ -296,6 +316,18 @@ mod tests {
         let told = refused("22023", "invalid value for parameter \"TimeZone\": \"x\"");
         assert_eq!(told.state.0, "22023");
         assert!(told.message.contains("TimeZone"));
+    }
+
+    #[test]
+    fn another_password_is_no_help_against_a_host_that_is_not_let_in() {
+        let of_the_password = |state: &str, message: &str| {
+            Cause::refused(format!("SFATAL\0C{state}\0M{message}\0\0").as_bytes())
+                .is_of_the_password()
+        };
+        assert!(of_the_password("28P01", "password authentication failed"));
+        assert!(of_the_password("28000", "PAM authentication failed"));
+        assert!(!of_the_password("28000", "no pg_hba.conf entry for host"));
+        assert!(!of_the_password("53300", "too many connections"));
     }
 
     #[test]

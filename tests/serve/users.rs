@@ -18,6 +18,9 @@ fn server() -> &'static Postgres {
         server.psql(
             "CREATE ROLE reader LOGIN; CREATE ROLE writer LOGIN;
              CREATE ROLE bypasser LOGIN BYPASSRLS; CREATE ROLE boss LOGIN SUPERUSER;
+             CREATE ROLE hidden LOGIN SUPERUSER; ALTER ROLE hidden SET role = reader;
+             CREATE ROLE beneath LOGIN; GRANT postgres TO beneath;
+             CREATE ROLE owner LOGIN; ALTER ROLE owner SET role = reader; GRANT reader TO owner;
              CREATE TABLE customers (id integer PRIMARY KEY, email text, ssn text);
              INSERT INTO customers VALUES (1, 'one@example.com', '123-45-6789');
              CREATE TABLE journal (id integer, what text);
@@ -223,6 +226,9 @@ fn no_user_may_be_one_that_postgres_checks_nothing_for() {
         ("boss", "", "superuser"),
         ("reader", "{ roles: [editor], user: boss }", "superuser"),
         ("bypasser", "", "NOBYPASSRLS"),
+        // Nor one who is, or owns what a superuser owns, in a role that a setting gives it.
+        ("hidden", "", "NOBYPASSRLS"),
+        ("beneath", "", "NOBYPASSRLS"),
         (
             "reader",
             "{ roles: [editor], user: bypasser }",
@@ -256,8 +262,73 @@ fn a_user_that_is_given_more_is_not_used_any_more() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(refusal(&analyst.run(sql, By::Simple)), None);
+    // Whoever asks again and again has nobody log in upstream as often.
+    let before = proxy.events("catalog_refresh").len();
+    for _ in 0..40 {
+        assert_eq!(state(&mut editor, sql), "57P03");
+    }
+    let read = proxy.events("catalog_refresh").len() - before;
+    assert!(read <= 10, "{read}");
     server().psql("ALTER ROLE turning NOBYPASSRLS");
-    assert_eq!(refusal(&editor.run(sql, By::Simple)), None);
+    while refusal(&editor.run(sql, By::Simple)).is_some() {
+        assert!(std::time::Instant::now() < end);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A role that a setting gives is what the catalog was read as, and stays.
+#[test]
+fn discarding_all_changes_no_user() {
+    let proxy = Proxy::with(server(), "owner", policy(), &upstream("owner", ""));
+    let mut analyst = proxy.client("analyst");
+    assert!(ask(&mut analyst, "SELECT current_user").contains("reader"));
+    assert_eq!(refusal(&analyst.run("DISCARD ALL", By::Simple)), None);
+    assert!(ask(&mut analyst, "SELECT current_user").contains("reader"));
+}
+
+#[test]
+fn who_owns_a_table_with_row_security_is_warned_of() {
+    server().psql(
+        "CREATE ROLE owns LOGIN; CREATE SCHEMA owned AUTHORIZATION owns;
+         CREATE TABLE owned.open (id integer); CREATE TABLE owned.forced (id integer);
+         ALTER TABLE owned.open OWNER TO owns; ALTER TABLE owned.forced OWNER TO owns;
+         ALTER TABLE owned.open ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE owned.forced ENABLE ROW LEVEL SECURITY;
+         ALTER TABLE owned.forced FORCE ROW LEVEL SECURITY;
+         CREATE ROLE member LOGIN; GRANT owns TO member;",
+    );
+    for user in ["owns", "member"] {
+        let users = format!("{{ roles: [editor], user: {user} }}");
+        let proxy = Proxy::with(server(), "reader", policy(), &upstream("reader", &users));
+        let log = proxy.log();
+        assert!(log.contains("row security does not hold"), "{log}");
+        assert!(
+            log.contains("owned.open") && !log.contains("owned.forced"),
+            "{log}"
+        );
+    }
+}
+
+/// An order that privileges by column break is one, too, and so is one that they break later.
+#[test]
+fn users_who_turn_out_to_be_in_another_order_are_warned_of() {
+    server().psql(
+        "CREATE ROLE fills LOGIN; GRANT UPDATE (email) ON customers TO fills;
+         CREATE ROLE looks LOGIN",
+    );
+    let said = refuses("fills", "{ roles: [editor], user: looks }");
+    assert!(said.contains("`fills` may write and `looks`"), "{said}");
+    let mut setup = upstream("looks", "{ roles: [editor], user: reader }");
+    setup.dataset = "    catalog_refresh: 100ms\n";
+    let proxy = Proxy::with(server(), "looks", policy(), &setup);
+    assert!(!proxy.log().contains("may write and"));
+    server().psql("GRANT UPDATE (email) ON customers TO looks");
+    let end = std::time::Instant::now() + Duration::from_secs(10);
+    while !proxy.log().contains("`looks` may write and `reader`") {
+        assert!(std::time::Instant::now() < end, "{}", proxy.log());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    server().psql("REVOKE UPDATE (email) ON customers FROM looks");
 }
 
 #[test]

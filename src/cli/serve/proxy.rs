@@ -145,8 +145,12 @@ pub(crate) async fn start(config: Config) -> Result<Running, ServeError> {
     let mut chores = Vec::new();
     for (name, dataset) in &config.datasets {
         let opened = Arc::new(open(name, dataset).await?);
+        if let Some(error) = misplaced(&opened) {
+            return Err(error);
+        }
         for one in opened.all() {
-            let refreshing = refresh(one.clone(), dataset.catalog_refresh, log.clone());
+            let all = (opened.clone(), one.clone());
+            let refreshing = refresh(all, dataset.catalog_refresh, log.clone());
             chores.push(tokio::spawn(refreshing));
             let password = one.target.password.clone();
             chores.extend(password.map(|source| tokio::spawn(source.keep())));
@@ -307,6 +311,7 @@ async fn target(
     dataset: &config::Dataset,
     user: &str,
     password: Option<&config::SecretRef>,
+    allow_superuser: bool,
 ) -> Result<Target, SecretError> {
     let upstream = &dataset.upstream;
     Ok(Target {
@@ -321,7 +326,7 @@ async fn target(
         },
         tls: upstream.tls_mode(),
         ca: upstream.tls.as_ref().and_then(|tls| tls.ca.clone()),
-        allow_superuser: dataset.allow_superuser,
+        allow_superuser,
         timeout: CONNECT,
     })
 }
@@ -329,7 +334,15 @@ async fn target(
 /// As the dataset's own user.
 async fn own(name: &str, dataset: &config::Dataset) -> Result<Target, SecretError> {
     let upstream = &dataset.upstream;
-    target(name, dataset, &upstream.user, upstream.password.as_ref()).await
+    let password = upstream.password.as_ref();
+    target(
+        name,
+        dataset,
+        &upstream.user,
+        password,
+        dataset.allow_superuser,
+    )
+    .await
 }
 
 /// As another.
@@ -338,7 +351,8 @@ async fn other(
     dataset: &config::Dataset,
     user: &config::UpstreamUser,
 ) -> Result<Target, SecretError> {
-    target(name, dataset, &user.user, user.password.as_ref()).await
+    let password = user.password.as_ref();
+    target(name, dataset, &user.user, password, user.allow_superuser).await
 }
 
 async fn password(reference: &config::SecretRef) -> Result<Arc<Source>, SecretError> {
@@ -366,20 +380,9 @@ async fn keys(name: &str, dataset: &config::Dataset) -> Result<Settings, ServeEr
 async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeError> {
     let settings = keys(name, dataset).await?;
     let mut own = open_as(own(name, dataset).await?, settings.clone(), dataset).await?;
-    let mut before = (own.target.user.clone(), own.catalog().writes);
     for user in &dataset.upstream.users {
         let target = other(name, dataset, user).await?;
         let opened = open_as(target, settings.clone(), dataset).await?;
-        // One that could not be read yet is not known to write.
-        let writes = opened.catalog().writes || !opened.is_known();
-        if before.1 && !writes {
-            return Err(ServeError::Order {
-                dataset: name.to_owned(),
-                first: before.0,
-                then: user.user.clone(),
-            });
-        }
-        before = (user.user.clone(), writes);
         own.users.push(User {
             roles: user.roles.clone(),
             beside: user.beside.clone(),
@@ -387,6 +390,20 @@ async fn open(name: &str, dataset: &config::Dataset) -> Result<Dataset, ServeErr
         });
     }
     Ok(own)
+}
+
+/// Who may write and stands before one who may not, as far as both are known.
+fn misplaced(dataset: &Arc<Dataset>) -> Option<ServeError> {
+    let known: Vec<_> = dataset.all().filter(|one| one.is_known()).collect();
+    let (first, then) = known
+        .iter()
+        .zip(known.iter().skip(1))
+        .find(|(first, then)| first.catalog().writes && !then.catalog().writes)?;
+    Some(ServeError::Order {
+        dataset: dataset.name.to_string(),
+        first: first.target.user.clone(),
+        then: then.target.user.clone(),
+    })
 }
 
 async fn open_as(
@@ -417,7 +434,8 @@ async fn open_as(
     Ok(opened)
 }
 
-async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
+async fn refresh((home, dataset): (Arc<Dataset>, Arc<Dataset>), every: Duration, log: Log) {
+    let mut said = false;
     loop {
         let pause = if dataset.is_known() {
             every
@@ -426,6 +444,12 @@ async fn refresh(dataset: Arc<Dataset>, every: Duration, log: Log) {
         };
         tokio::time::sleep(pause).await;
         dataset.refresh(Instant::now(), &log).await;
+        // What was not known at the start, or has been granted since.
+        let error = misplaced(&home);
+        if let Some(error) = error.as_ref().filter(|_| !said) {
+            tracing::error!("{error}");
+        }
+        said = error.is_some();
     }
 }
 
