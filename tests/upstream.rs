@@ -30,7 +30,7 @@ fn server() -> &'static Postgres {
         let server = Postgres::with(Options {
             tls: true,
             hba: [
-                "host all scram,turning all scram-sha-256",
+                "host all scram,turning,guarded all scram-sha-256",
                 "host all md5 all md5",
                 "host all clear all password",
                 "hostssl all tls all scram-sha-256",
@@ -428,6 +428,48 @@ async fn a_statement_can_be_cancelled() {
 fn a_password_is_printed_nowhere() {
     let target = server().tcp("scram", "pässword of scram");
     assert!(!format!("{target:?}").contains("pässword"));
+}
+
+/// Nor is it shown again and again where it is wrong: accounts are locked for less.
+#[tokio::test]
+async fn a_password_that_is_wrong() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "wrong").unwrap();
+    server().psql("CREATE ROLE guarded LOGIN PASSWORD 'right'");
+    let target = Target {
+        password: Some(Arc::new(Source::of(&SecretRef::File(file.clone())))),
+        ..server().tcp("guarded", "")
+    };
+    let error = refused(&target).await;
+    assert!(matches!(error.cause, Cause::Refused { .. }), "{error}");
+    for _ in 0..10 {
+        let error = refused(&target).await;
+        assert!(matches!(error.cause, Cause::Rests(_)), "{error}");
+        tells_nothing(&error, &target);
+    }
+    // Another one is shown at once.
+    std::fs::write(&file, "right").unwrap();
+    connect(&target, &[]).await.unwrap();
+}
+
+/// A program that hangs is no reason to wait for longer than for anything else.
+#[tokio::test]
+async fn a_password_that_does_not_come() {
+    let exec = Exec {
+        command: vec!["/bin/sleep".into(), "20".into()],
+        timeout: Duration::from_secs(15),
+        lifetime: Some(Duration::from_secs(3_600)),
+        json: None,
+        environment: Vec::new(),
+    };
+    let target = Target {
+        password: Some(Arc::new(Source::of(&SecretRef::Exec(exec)))),
+        timeout: Duration::from_millis(200),
+        ..server().tcp("tls", "")
+    };
+    let error = refused(&target).await;
+    assert!(matches!(error.cause, Cause::Timeout(_)), "{error}");
 }
 
 /// A password is changed in two places, and neither order loses a connection.

@@ -24,15 +24,44 @@ pub(super) const LONGEST: usize = 64 << 10;
 /// How long after a failure a program is not run again: at first, and at most.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// How often it is run because what it gave was refused.
+/// How often it is run because what it gave was refused: at first, and at least.
 const REFUSED: Duration = Duration::from_secs(5);
+const LONGEST_REFUSED: Duration = Duration::from_secs(600);
+/// As many secrets that were refused as are remembered.
+const REMEMBERED: usize = 4;
 
 /// Where a secret comes from. Must be made where a runtime runs that outlives its users.
 #[derive(Debug)]
 pub struct Source {
     place: Place,
-    /// The last that upstream took.
-    taken: Mutex<Option<Secret>>,
+    tried: Mutex<Tried>,
+}
+
+/// What upstream said to secrets.
+#[derive(Debug, Default)]
+struct Tried {
+    /// The last that it took.
+    taken: Option<Secret>,
+    /// Those that it refused since, the last one last.
+    refused: Vec<Refused>,
+}
+
+#[derive(Debug)]
+struct Refused {
+    secret: Secret,
+    pause: Duration,
+    again: Instant,
+}
+
+impl Tried {
+    fn refusal(&mut self, secret: &Secret) -> Option<&mut Refused> {
+        self.refused.iter_mut().find(|one| one.secret == *secret)
+    }
+
+    /// Another than that one, if upstream took it.
+    fn other(&self, than: &Secret) -> Option<Secret> {
+        self.taken.clone().filter(|taken| taken != than)
+    }
 }
 
 #[derive(Debug)]
@@ -66,21 +95,31 @@ impl Source {
     fn new(place: Place) -> Self {
         Self {
             place,
-            taken: Mutex::default(),
+            tried: Mutex::default(),
         }
     }
 
-    /// The secret as it is now; of a file that cannot be read, the last that was taken.
+    /// The secret as it is now; the last that was taken where a file cannot be read, or
+    /// where what is there now has been refused a moment ago.
     ///
     /// # Errors
     /// As [`SecretError`] says.
     pub async fn get(&self) -> Result<Secret, SecretError> {
+        let now = self.now().await?;
+        let mut tried = lock(&self.tried);
+        let rests = tried
+            .refusal(&now)
+            .is_some_and(|one| Instant::now() < one.again);
+        Ok(tried.other(&now).filter(|_| rests).unwrap_or(now))
+    }
+
+    async fn now(&self) -> Result<Secret, SecretError> {
         match &self.place {
             Place::Fixed(secret) => Ok(secret.clone()),
             Place::Variable(name) => variable(name),
             Place::File(path) => {
                 let read = file(path).await;
-                match (read, lock(&self.taken).clone()) {
+                match (read, lock(&self.tried).taken.clone()) {
                     (Err(error), Some(taken)) => {
                         tracing::warn!(%error, "the secret before stays in use");
                         Ok(taken)
@@ -100,19 +139,60 @@ impl Source {
             Place::File(path) => file(path).await.ok(),
             Place::Giver(giver) => giver.renew(Wanted::Instead(refused.clone())).await.ok(),
         };
-        let taken = lock(&self.taken).clone();
+        let taken = lock(&self.tried).taken.clone();
         [anew, taken]
             .into_iter()
             .flatten()
             .find(|secret| secret != refused)
     }
 
+    /// Whether that one may be shown upstream: one that was refused may not until a pause is
+    /// over, longer each time, and then once before it is over again. Whoever guards accounts
+    /// there is not to lock the proxy's because its callers are many.
+    ///
+    /// # Errors
+    /// For how long not.
+    pub fn may_try(&self, secret: &Secret) -> Result<(), Duration> {
+        let mut tried = lock(&self.tried);
+        let Some(refused) = tried.refusal(secret) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        if now < refused.again {
+            return Err(refused.again - now);
+        }
+        refused.pause = (refused.pause * 2).min(LONGEST_PAUSE);
+        refused.again = now + refused.pause;
+        Ok(())
+    }
+
     /// Upstream took that one.
     pub fn took(&self, secret: &Secret) {
-        let mut taken = lock(&self.taken);
-        if taken.as_ref() != Some(secret) {
-            *taken = Some(secret.clone());
+        let mut tried = lock(&self.tried);
+        tried.refused.retain(|one| one.secret != *secret);
+        if tried.taken.as_ref() != Some(secret) {
+            tried.taken = Some(secret.clone());
         }
+    }
+
+    /// Upstream refused that one.
+    pub fn refused(&self, secret: &Secret) {
+        let mut tried = lock(&self.tried);
+        if tried.refusal(secret).is_some() {
+            return;
+        }
+        if tried.taken.as_ref() == Some(secret) {
+            // It is another now that is right: those before may be.
+            tried.refused.clear();
+        }
+        if tried.refused.len() >= REMEMBERED {
+            tried.refused.remove(0);
+        }
+        tried.refused.push(Refused {
+            secret: secret.clone(),
+            pause: PAUSE,
+            again: Instant::now() + PAUSE,
+        });
     }
 
     /// Keeps it fresh: ends at once where nothing has to be done for that.
@@ -221,8 +301,8 @@ enum Wanted {
 struct Held {
     given: Option<Kept>,
     failure: Option<Failure>,
-    /// When it was last asked because of a refusal.
-    refused: Option<Instant>,
+    /// When it was last asked because of a refusal, and for how long it is not again.
+    refused: Option<(Instant, Duration)>,
 }
 
 #[derive(Debug)]
@@ -255,9 +335,12 @@ impl Held {
                 let now = Instant::now();
                 let kept = self.given.as_ref();
                 let same = kept.is_some_and(|kept| kept.secret == *refused);
-                let wants = same && self.refused.is_none_or(|at| now >= at + REFUSED);
+                let wants = same && self.refused.is_none_or(|(at, pause)| now >= at + pause);
                 if wants {
-                    self.refused = Some(now);
+                    // What it makes each time may stay in the database for hours.
+                    let soon = self.refused.filter(|(at, pause)| now < *at + *pause * 4);
+                    let pause = soon.map_or(REFUSED, |(_, pause)| pause * 2);
+                    self.refused = Some((now, pause.min(LONGEST_REFUSED)));
                 }
                 wants
             }
@@ -372,4 +455,36 @@ impl Giver {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A vault makes another user each time, who stays for hours.
+    #[test]
+    fn what_is_refused_again_and_again_is_replaced_less_and_less_often() {
+        let secret = Secret::new("x");
+        let mut held = Held::default();
+        for expected in [5, 10, 20, 40, 80, 160, 320, 600, 600] {
+            let now = Instant::now();
+            held.given = Some(Kept {
+                secret: secret.clone(),
+                since: now,
+                until: now + PAUSE,
+            });
+            assert!(held.wants(&Wanted::Instead(secret.clone())), "{expected}");
+            assert!(!held.wants(&Wanted::Instead(secret.clone())), "{expected}");
+            let (at, pause) = held.refused.unwrap();
+            assert_eq!(pause, Duration::from_secs(expected));
+            // As if that had passed.
+            held.refused = at.checked_sub(pause).map(|at| (at, pause));
+        }
+        // After a time without, it is as at first.
+        held.refused = held
+            .refused
+            .and_then(|(at, pause)| Some((at.checked_sub(pause * 4)?, pause)));
+        assert!(held.wants(&Wanted::Instead(secret)));
+        assert_eq!(held.refused.unwrap().1, REFUSED);
+    }
 }

@@ -152,6 +152,39 @@ async fn a_file_is_read_at_each_asking_and_what_was_taken_is_kept() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_not_shown_again_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret");
+    fs::write(&path, "old").unwrap();
+    let source = Source::of(&SecretRef::File(path.clone()));
+    let old = source.get().await.unwrap();
+    source.took(&old);
+    // What is not right yet is tried once, and then what is,
+    fs::write(&path, "new").unwrap();
+    let new = source.get().await.unwrap();
+    assert_eq!(source.may_try(&new), Ok(()));
+    source.refused(&new);
+    assert_eq!(source.get().await.unwrap(), old);
+    assert!(source.may_try(&new).is_err());
+    // until that is refused: then the new one may be right.
+    assert_eq!(source.may_try(&old), Ok(()));
+    source.refused(&old);
+    assert_eq!(source.instead(&old).await, Some(new.clone()));
+    assert_eq!(source.may_try(&new), Ok(()));
+    source.refused(&new);
+    for secret in [&old, &new] {
+        assert!(source.may_try(secret).is_err(), "both are wrong");
+    }
+    // After a pause one may try, and the others wait for twice as long.
+    tokio::time::sleep(Duration::from_millis(1_050)).await;
+    assert_eq!(source.may_try(&new), Ok(()));
+    let left = source.may_try(&new).unwrap_err();
+    assert!(left > Duration::from_millis(1_500), "{left:?}");
+    source.took(&new);
+    assert_eq!(source.may_try(&new), Ok(()));
+}
+
+#[tokio::test]
 async fn a_program_runs_as_it_is_and_with_little() {
     let tool =
         Tool::new("printf '%s' \"$1|$CARGO_MANIFEST_DIR|$CARGO_PKG_NAME|${HOME:+home}\"; cat");

@@ -59,7 +59,7 @@ struct Token {
 }
 
 /// A database user that the vault has made.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Lease {
     id: String,
     login: Secret,
@@ -87,6 +87,10 @@ impl Term {
             renewable: at("renewable").and_then(Value::as_bool).unwrap_or(false),
         })
         .filter(|_| seconds > 0)
+    }
+
+    fn lasts(&self) -> bool {
+        !self.left().is_zero()
     }
 
     fn left(&self) -> Duration {
@@ -183,12 +187,13 @@ impl Vault {
                 lasts: kv.refresh,
             });
         }
-        let lease = match state.lease.take() {
+        let lease = match &state.lease {
             Some(lease) => desk.prolong(&token.text, lease)?,
             None => None,
         };
         let lease = match lease {
             Some(lease) => lease,
+            // The one before stays in the state until there is another.
             None => self.lease(desk, &token.text)?,
         };
         // It ends with its token.
@@ -212,11 +217,18 @@ impl Vault {
             if stays && !old {
                 return Ok(());
             }
-            if stays && desk.renew_token(token) {
-                return Ok(());
+            if stays {
+                match desk.renew_token(token) {
+                    Ok(true) => return Ok(()),
+                    // It is as good as it was, for what is left; and a login may be the last
+                    // that its secret id is good for.
+                    Err(Fault::Other(why)) if token.ends.is_some_and(|term| term.lasts()) => {
+                        tracing::warn!(why, "a vault's token is not renewed yet");
+                        return Ok(());
+                    }
+                    Ok(false) | Err(Fault::Forbidden(_) | Fault::Other(_)) => {}
+                }
             }
-            // What the old one was given ends with it.
-            *state = State::default();
         }
         let mut token = Token {
             text: proof.clone(),
@@ -225,11 +237,15 @@ impl Vault {
         };
         if by_token {
             // How long it is good for is known when it has been renewed, if it can be.
-            desk.renew_token(&mut token);
+            let _ = desk.renew_token(&mut token);
         } else {
             self.log_in(desk, &mut token)?;
         }
-        state.token = Some(token);
+        // What the old one was given ends with it.
+        *state = State {
+            token: Some(token),
+            lease: None,
+        };
         Ok(())
     }
 
@@ -352,21 +368,21 @@ impl Desk {
     }
 
     /// Whether a token is good for longer now.
-    fn renew_token(&self, token: &mut Token) -> bool {
+    fn renew_token(&self, token: &mut Token) -> Result<bool, Fault> {
         if token.ends.is_some_and(|term| !term.renewable) {
-            return false;
+            return Ok(false);
         }
         let body = match token.ends {
             Some(term) => json!({ "increment": term.whole.as_secs() }),
             None => json!({}),
         };
-        let said = self.post(Some(&token.text), "auth/token/renew-self", Object(body));
-        let term = said.ok().and_then(|said| Term::of(&said, "auth."));
-        renewed(&mut token.ends, term)
+        let said = self.post(Some(&token.text), "auth/token/renew-self", Object(body))?;
+        Ok(renewed(&mut token.ends, Term::of(&said, "auth.")))
     }
 
     /// A lease that is good for longer, if the vault lets it be.
-    fn prolong(&self, token: &Secret, mut lease: Lease) -> Result<Option<Lease>, Fault> {
+    fn prolong(&self, token: &Secret, lease: &Lease) -> Result<Option<Lease>, Fault> {
+        let mut lease = lease.clone();
         if !lease.term.renewable {
             return Ok(None);
         }

@@ -128,7 +128,8 @@ pub struct Upstream {
 
 /// Opens a session with these startup parameters (`application_name`,
 /// `search_path`, …) beside user and database. A password that is refused may be an old
-/// one: the connection is tried once more if another can be had.
+/// one: the connection is tried once more if another can be had. All of it, and having the
+/// password, is bounded in time; and one that was refused is not shown again at once.
 ///
 /// # Errors
 /// As [`Cause`] says.
@@ -136,29 +137,33 @@ pub async fn connect(
     target: &Target,
     parameters: &[(String, String)],
 ) -> Result<Upstream, ConnectError> {
-    let by = async |password: Option<&Secret>| {
-        within(target, session(target, password, parameters)).await
-    };
-    let Some(source) = &target.password else {
-        return by(None).await;
-    };
-    let had = source.get().await;
-    let first = had.map_err(|error| Cause::Secret(error).at(target))?;
-    let (used, tried) = match by(Some(&first)).await {
-        Err(error) if error.cause.is_of_the_password() => match source.instead(&first).await {
-            Some(other) => {
-                tracing::warn!(dataset = target.dataset, %error, "tried again with another password");
-                let tried = by(Some(&other)).await;
-                (other, tried)
+    within(target, async {
+        let Some(source) = &target.password else {
+            return session(target, None, parameters).await;
+        };
+        let by = async |secret: &Secret| {
+            source.may_try(secret).map_err(Cause::Rests)?;
+            let tried = session(target, Some(secret), parameters).await;
+            match &tried {
+                Ok(_) => source.took(secret),
+                Err(cause) if cause.is_of_the_password() => source.refused(secret),
+                Err(_) => {}
             }
-            None => (first, Err(error)),
-        },
-        tried => (first, tried),
-    };
-    if tried.is_ok() {
-        source.took(&used);
-    }
-    tried
+            tried
+        };
+        let first = source.get().await.map_err(Cause::Secret)?;
+        match by(&first).await {
+            Err(cause) if cause.is_of_the_password() => match source.instead(&first).await {
+                Some(other) => {
+                    tracing::warn!(dataset = target.dataset, %cause, "tried again with another password");
+                    by(&other).await
+                }
+                None => Err(cause),
+            },
+            tried => tried,
+        }
+    })
+    .await
 }
 
 /// Asks Postgres to cancel what the session of that key is doing. Returns when

@@ -433,6 +433,28 @@ async fn a_pod_shows_its_token() {
     );
 }
 
+/// A login may be the last that a secret id is good for.
+#[tokio::test]
+async fn a_token_that_is_not_renewed_once_is_no_reason_to_log_in() {
+    let login = r#"{"auth": {"client_token": "s.given", "lease_duration": 3, "renewable": true}}"#;
+    let kept = answer("200 OK", r#"{"data": {"data": {"password": "hunter2"}}}"#);
+    let (address, asked) = answering(vec![
+        answer("200 OK", login),
+        kept.clone(),
+        answer("503 Service Unavailable", ""),
+        kept,
+    ]);
+    let (_held, place) = file("id");
+    let auth = by_role(("role".into(), place));
+    let vault = Vault::new(&kv(&address, auth, "a", "password"));
+    assert_eq!(said(&vault).await, "hunter2");
+    tokio::time::sleep(Duration::from_millis(1_600)).await;
+    assert_eq!(said(&vault).await, "hunter2");
+    let asked = asked.join().unwrap();
+    assert!(asked[2].contains("/auth/token/renew-self"), "{}", asked[2]);
+    assert!(asked[3].starts_with("GET /v1/secret/data/a"), "{}", asked[3]);
+}
+
 #[tokio::test]
 async fn answers_that_make_no_sense_give_nothing() {
     let login = |auth: &str| answer("200 OK", &format!(r#"{{"auth": {auth}}}"#));
