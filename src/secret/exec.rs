@@ -1,15 +1,16 @@
 //! Runs a program that prints a secret.
 //!
 //! Knows nothing about when. The invariants: no shell, no input, and of this process's
-//! environment only what is named; what it prints is bounded; whatever it started is
-//! killed when its time is over or nobody waits for it any more; what it says goes to the
-//! log without what it printed.
+//! environment only what is named; what it prints is bounded; whatever it started, and is
+//! still in its process group, is killed when it ends, when its time is over or when nobody
+//! waits for it any more; what it says goes to the log at `debug` alone, without what it
+//! printed: it may say what else it knows.
 
 use std::process::Stdio;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -21,6 +22,9 @@ use crate::config::Exec;
 
 /// As many characters of what it says as go to the log.
 const SAID: usize = 4 << 10;
+
+/// It has ended, and stays to be waited for.
+const ENDED: WaitIdOptions = WaitIdOptions::EXITED.union(WaitIdOptions::NOWAIT);
 
 /// Has it run.
 pub(super) async fn run(exec: &Exec) -> Result<Given, SecretError> {
@@ -101,6 +105,15 @@ impl Group {
             }
         };
         tokio::try_join!(print, async { drain(err, said).await.map_err(text) })?;
+        if let Some(leader) = self.leader {
+            // Looked at and not yet reaped: its number is no other's, nor is its group's.
+            let ended = move || waitid(WaitId::Pid(leader), ENDED);
+            let ended = tokio::task::spawn_blocking(ended).await;
+            ended
+                .map_err(|fault| fault.to_string())?
+                .map_err(|error| text(error.into()))?;
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
         let status = self.child.wait().await;
         self.leader = None;
         match status.map_err(text)? {
@@ -137,14 +150,18 @@ impl Drop for Group {
     }
 }
 
-/// Logs what a program said, without what it printed.
+/// Logs that a program said something, and what for who looks closely, without what it printed.
 fn say(exec: &Exec, printed: &[u8], said: &[u8]) {
     if !said.is_empty() {
+        let bytes = said.len();
+        tracing::warn!(from = %exec, bytes, "what gives a secret says something (shown at debug)");
+    }
+    if !said.is_empty() && tracing::enabled!(tracing::Level::DEBUG) {
         let said = without(
             &String::from_utf8_lossy(said),
             &String::from_utf8_lossy(printed),
         );
-        tracing::warn!(from = %exec, said = &**said, "what gives a secret says something");
+        tracing::debug!(from = %exec, said = &**said, "what gives a secret says");
     }
 }
 

@@ -291,6 +291,14 @@ async fn a_program_that_does_not_end_is_killed_with_all_that_it_started() {
     ends(&tool.path("own")).await;
 }
 
+/// Also where it ends well and leaves something that runs on.
+#[tokio::test]
+async fn what_a_program_leaves_behind_is_killed() {
+    let tool = Tool::new("sleep 1000 >/dev/null 2>&1 & echo $! >child; echo x");
+    assert_eq!(got(tool.exec(60)).await, "x");
+    ends(&tool.path("child")).await;
+}
+
 #[tokio::test]
 async fn it_runs_once_for_all_who_ask_and_again_when_it_is_time() {
     let tool = Tool::new("sleep 0.2; wc -l <runs");

@@ -42,6 +42,21 @@ fn a_secret_is_in_no_log_and_in_no_record() {
     }
 }
 
+/// What a program says may be of secrets that it does not print.
+#[test]
+fn what_a_program_says_is_not_in_the_usual_log() {
+    let script = "echo Authorization: hunter2-bootstrap >&2; echo some-secret";
+    let exec = format!("{{ exec: {{ command: [/bin/sh, -c, '{script}'], lifetime: 1m }} }}");
+    let proxy = proxy(&Setup {
+        upstream: Some(upstream("proxy", &exec)),
+        log: "{ level: info }",
+        ..Setup::default()
+    });
+    let log = proxy.log();
+    assert!(log.contains("says something"), "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+}
+
 /// What `pgveil serve --check` says of an upstream whose password is there.
 fn checked(password: &str) -> String {
     let home = tempfile::tempdir().unwrap();

@@ -452,7 +452,11 @@ async fn a_token_that_is_not_renewed_once_is_no_reason_to_log_in() {
     assert_eq!(said(&vault).await, "hunter2");
     let asked = asked.join().unwrap();
     assert!(asked[2].contains("/auth/token/renew-self"), "{}", asked[2]);
-    assert!(asked[3].starts_with("GET /v1/secret/data/a"), "{}", asked[3]);
+    assert!(
+        asked[3].starts_with("GET /v1/secret/data/a"),
+        "{}",
+        asked[3]
+    );
 }
 
 #[tokio::test]
