@@ -160,10 +160,11 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
     let path = search_path(shared, &sight, &asked)?;
     let tag = Tag::new(&caller.principal, who.session);
     // Before upstream hears of it: without a record, no session.
+    let upstream_user = dataset.target.login().await;
     let what = What::Connect {
         method: caller.principal.method,
         policy: sight.standing.policy.clone(),
-        upstream_user: dataset.target.user.as_str().into(),
+        upstream_user: upstream_user.clone(),
     };
     let event = Event::now(Some(who.clone()), what);
     shared
@@ -178,6 +179,13 @@ async fn open(shared: &Arc<Shared>, caller: &Caller, who: &Arc<Who>) -> Result<O
             tracing::error!(%error, "no upstream session");
             error.tell()
         })?;
+    if upstream.user != upstream_user {
+        // A vault has made another meanwhile.
+        tracing::warn!(
+            session = %who.session, %upstream_user, user = %upstream.user,
+            "the session's user upstream is another than its record says"
+        );
+    }
     let canceller = Canceller::new(dataset.target.clone(), upstream.key.clone());
     let key = shared
         .cancels

@@ -99,6 +99,21 @@ impl Target {
         }
     }
 
+    /// As whom it is gone to now: whose its password is, where that comes with it.
+    pub async fn login(&self) -> Arc<str> {
+        let secret = match &self.password {
+            Some(source) => tokio::time::timeout(self.timeout, source.get()).await.ok(),
+            None => None,
+        };
+        // Connecting says what is wrong with it.
+        let secret = secret.and_then(Result::ok);
+        secret
+            .as_ref()
+            .and_then(Secret::user)
+            .unwrap_or(&self.user)
+            .into()
+    }
+
     fn socket(&self) -> Option<PathBuf> {
         self.host
             .starts_with('/')
@@ -124,6 +139,8 @@ pub struct Upstream {
     pub parameters: Vec<(String, String)>,
     /// For cancelling
     pub key: Option<CancelKey>,
+    /// As whom
+    pub user: Arc<str>,
 }
 
 /// Opens a session with these startup parameters (`application_name`,
@@ -137,7 +154,8 @@ pub async fn connect(
     target: &Target,
     parameters: &[(String, String)],
 ) -> Result<Upstream, ConnectError> {
-    within(target, async {
+    let mut shown: Option<Secret> = None;
+    let done = within(target, async {
         let Some(source) = &target.password else {
             return session(target, None, parameters).await;
         };
@@ -152,10 +170,12 @@ pub async fn connect(
             tried
         };
         let first = source.get().await.map_err(Cause::Secret)?;
+        shown = Some(first.clone());
         match by(&first).await {
             Err(cause) if cause.is_of_the_password() => match source.instead(&first).await {
                 Some(other) => {
                     tracing::warn!(dataset = target.dataset, %cause, "tried again with another password");
+                    shown = Some(other.clone());
                     by(&other).await
                 }
                 None => Err(cause),
@@ -163,7 +183,11 @@ pub async fn connect(
             tried => tried,
         }
     })
-    .await
+    .await;
+    done.map_err(|error| match shown.as_ref().and_then(Secret::user) {
+        Some(user) => error.cause.at_as(target, user),
+        None => error,
+    })
 }
 
 /// Asks Postgres to cancel what the session of that key is doing. Returns when
@@ -220,7 +244,7 @@ async fn session(
     })
     .await?;
     authenticate(&mut stream, user, password, false).await?;
-    let upstream = greeting(stream).await?;
+    let upstream = greeting(stream, user).await?;
     match upstream.parameter("is_superuser") {
         Some("off") => Ok(upstream),
         _ if target.allow_superuser => Ok(upstream),
@@ -246,11 +270,12 @@ impl Upstream {
 const MAX_GREETINGS: usize = 1_000;
 
 /// From AuthenticationOk to ReadyForQuery.
-async fn greeting(stream: Stream) -> Result<Upstream, Cause> {
+async fn greeting(stream: Stream, user: &str) -> Result<Upstream, Cause> {
     let mut upstream = Upstream {
         stream,
         parameters: Vec::new(),
         key: None,
+        user: user.into(),
     };
     for _ in 0..MAX_GREETINGS {
         let (tag, body) = read_message(&mut upstream.stream).await?;

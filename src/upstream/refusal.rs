@@ -177,9 +177,14 @@ impl Cause {
 
     /// With what the log needs to find the place.
     pub(crate) fn at(self, target: &Target) -> ConnectError {
+        self.at_as(target, &target.user)
+    }
+
+    /// The same of another user than the configuration names.
+    pub(super) fn at_as(self, target: &Target, user: &str) -> ConnectError {
         ConnectError {
             dataset: target.dataset.clone(),
-            address: format!("{} as `{}`", target.address(), target.user),
+            address: format!("{} as `{user}`", target.address()),
             cause: self,
         }
     }

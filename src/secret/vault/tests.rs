@@ -433,6 +433,39 @@ async fn a_pod_shows_its_token() {
     );
 }
 
+/// The record and the log name whom Postgres's own log names.
+#[tokio::test]
+async fn whose_the_password_is_has_a_name() {
+    let login = r#"{"auth": {"client_token": "s.given", "lease_duration": 60}}"#;
+    let made = r#"{"lease_id": "l", "lease_duration": 60,
+                   "data": {"username": "v-made", "password": "hunter2"}}"#;
+    let (address, asked) = answering(vec![answer("200 OK", login), answer("200 OK", made)]);
+    let (_held, place) = file("id");
+    let own = config::Vault {
+        database: Some(VaultDatabase {
+            mount: "database".into(),
+            role: "reader".into(),
+        }),
+        ..config(&address, by_role(("id".into(), place)))
+    };
+    let target = Target {
+        dataset: "shop".into(),
+        host: "127.0.0.1".into(),
+        port: 1,
+        dbname: "shop".into(),
+        user: "placeholder".into(),
+        password: Some(Arc::new(crate::secret::Source::of(&SecretRef::Vault(own)))),
+        tls: crate::upstream::connect::TlsMode::Disable,
+        ca: None,
+        allow_superuser: false,
+        timeout: TIMEOUT,
+    };
+    assert_eq!(&*target.login().await, "v-made");
+    let error = connect(&target, &[]).await.err().unwrap().to_string();
+    assert!(error.contains("as `v-made`"), "{error}");
+    asked.join().unwrap();
+}
+
 /// A login may be the last that a secret id is good for.
 #[tokio::test]
 async fn a_token_that_is_not_renewed_once_is_no_reason_to_log_in() {
