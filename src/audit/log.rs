@@ -25,7 +25,7 @@ use super::open;
 use super::open::Opened;
 use super::progress::Progress;
 use super::record::What;
-use super::seal::{self, Sealer, Sealing};
+use super::seal::{self, Ask, Sealer, Sealing};
 use super::segments::Places;
 use super::writer::{Lines, STEADY, Writer};
 pub use crate::config::Durability;
@@ -280,7 +280,7 @@ impl Log {
     /// # Errors
     /// Where it could not be.
     pub async fn seal(&self) -> Result<(), LogError> {
-        self.ask(false).await
+        self.ask(Ask::Seal).await
     }
 
     /// The same, and begins another file.
@@ -288,15 +288,27 @@ impl Log {
     /// # Errors
     /// Where it could not be.
     pub async fn rotate(&self) -> Result<(), LogError> {
-        self.ask(true).await
+        self.ask(Ask::Rotate).await
     }
 
-    async fn ask(&self, rotate: bool) -> Result<(), LogError> {
+    /// Has it on record, signed, that so many files are removed: those from a record on to
+    /// the first one that stays.
+    ///
+    /// # Errors
+    /// Where it could not be: nothing may be removed.
+    pub async fn prune(&self, from: u64, first: u64, files: u64) -> Result<(), LogError> {
+        if self.0.sealer.is_none() {
+            return Err(LogError("it is not sealed".into()));
+        }
+        self.ask(Ask::Prune { from, first, files }).await
+    }
+
+    async fn ask(&self, what: Ask) -> Result<(), LogError> {
         let Some(sealer) = &self.0.sealer else {
             return Ok(());
         };
         let (answer, answered) = oneshot::channel();
-        let asked = seal::Asked { rotate, answer };
+        let asked = seal::Asked { what, answer };
         sealer.send(asked).map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }

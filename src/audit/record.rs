@@ -411,6 +411,9 @@ pub enum What {
         first: u64,
         /// How many files
         files: u64,
+        /// A note by the log's key that allows it, as no line in a file could: the log's
+        /// name, `first`, and how large the log was, with its root
+        note: String,
     },
     /// Somebody verified the log.
     LogVerified(Reading),

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::record::What;
+use super::Log;
 use super::segments::{Places, Segment, lines};
-use super::{Event, Log};
+use super::tree::note::{Removal, Verifier};
 use crate::config::Retention;
 
 /// What may be removed at the most, by those who need it.
@@ -40,15 +40,9 @@ pub async fn prune(
     let (Some(oldest), false) = (places.all()?.into_iter().next(), due.files.is_empty()) else {
         return Ok(0);
     };
-    let pruned = What::LogPruned {
-        from: oldest.first,
-        first: due.first,
-        files: due.files.len() as u64,
-    };
-    let told = log.append(&Event::now(None, pruned)).await;
-    told.map_err(io::Error::other)?;
     // It is signed, or nothing is removed.
-    log.seal().await.map_err(io::Error::other)?;
+    let told = log.prune(oldest.first, due.first, due.files.len() as u64);
+    told.await.map_err(io::Error::other)?;
     // The oldest first: what is left has no hole, whatever ends this.
     due.files.iter().try_for_each(fs::remove_file)?;
     Ok(due.files.len())
@@ -105,18 +99,33 @@ fn signed(places: &Places) -> io::Result<u64> {
     Ok(size.unwrap_or(0))
 }
 
-/// Up to which record a record says that all were removed.
-pub(super) fn said(line: &[u8]) -> Option<u64> {
+/// What a record says to be removed, as far as the log's key has signed that itself. Who
+/// appends a line to a log that is stopped has the next proxy sign the line, not its note.
+pub(super) fn said(line: &[u8], verifier: &Verifier) -> Option<Pruned> {
     #[derive(Deserialize)]
-    struct Pruned {
-        first: u64,
+    struct Record {
+        id: String,
+        time: String,
+        note: String,
     }
     // It has no fields that sort before it.
     if !line.starts_with(b"{\"event\":\"log_pruned\"") {
         return None;
     }
-    let pruned: Pruned = serde_json::from_slice(line).ok()?;
-    Some(pruned.first)
+    let Record { id, time, note } = serde_json::from_slice(line).ok()?;
+    let removal = verifier.open_removal(&note).ok()?;
+    Some(Pruned { id, time, removal })
+}
+
+/// A record of a removal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pruned {
+    /// Its own
+    pub id: String,
+    /// When it was made
+    pub time: String,
+    /// What its note allows
+    pub removal: Removal,
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ use super::open::Opened;
 use super::progress::Progress;
 use super::record::What;
 use super::segments::{Places, lines};
-use super::tree::note::Signer;
+use super::tree::note::{Checkpoint, Removal, Signer};
 use super::tree::store::Store;
 use super::tree::{Hash, Tile, Tree, entry};
 use super::writer::{Lines, Writer};
@@ -50,11 +50,24 @@ pub struct Sealing {
     pub copies: Option<PathBuf>,
 }
 
-/// What it is asked for, and who is told when it is done.
+/// What it is asked for: a checkpoint, and what else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    Seal,
+    /// To begin another file
+    Rotate,
+    /// To say that files of records are removed
+    Prune {
+        from: u64,
+        first: u64,
+        files: u64,
+    },
+}
+
+/// That, and who is told when it is done.
 #[derive(Debug)]
 pub(super) struct Asked {
-    /// And to begin another file
-    pub(super) rotate: bool,
+    pub(super) what: Ask,
     pub(super) answer: oneshot::Sender<Result<(), LogError>>,
 }
 
@@ -79,6 +92,8 @@ pub(super) struct Sealer {
     _alone: Option<fs::File>,
     /// How many the last checkpoint tells of, if there is one.
     signed: Option<u64>,
+    /// The first record that stays, as it has said last.
+    pruned: u64,
     sealed: Instant,
     heard: Instant,
 }
@@ -107,6 +122,7 @@ impl Sealer {
             progress,
             _alone: alone,
             signed: None,
+            pruned: 0,
             sealed: Instant::now(),
             heard: Instant::now(),
             places,
@@ -215,9 +231,10 @@ impl Sealer {
                 self.tick(writer);
                 continue;
             }
-            let done = match &asked {
-                Ok(Asked { rotate: true, .. }) => self.rotate(writer),
-                _ => self.seal(writer),
+            let done = match asked.as_ref().map(|asked| asked.what) {
+                Ok(Ask::Rotate) => self.rotate(writer),
+                Ok(Ask::Prune { from, first, files }) => self.prune(writer, from, first, files),
+                Ok(Ask::Seal) | Err(_) => self.seal(writer),
             };
             match asked {
                 Ok(asked) => {
@@ -300,6 +317,40 @@ impl Sealer {
             copies.give(self.tree.size(), note.clone());
         }
         self.progress.sign(self.tree.size(), &note);
+        Ok(())
+    }
+
+    /// Says that files of records are removed, once for as long as those are the same: they
+    /// may be where they cannot be. It is written here, behind nothing that is queued.
+    fn prune(
+        &mut self,
+        writer: &Mutex<Writer>,
+        from: u64,
+        first: u64,
+        files: u64,
+    ) -> io::Result<()> {
+        self.seal(writer)?;
+        let head = Checkpoint {
+            size: self.tree.size(),
+            root: self.tree.root(),
+        };
+        if first > head.size {
+            return Err(io::Error::other(format!("record {first} is not signed")));
+        }
+        if first <= self.pruned {
+            return Ok(());
+        }
+        let note = self.sealing.signer.sign_removal(&Removal { first, head });
+        let pruned = What::LogPruned {
+            from,
+            first,
+            files,
+            note,
+        };
+        let pruned = Lines::of(&[Event::now(None, pruned)]).map_err(io::Error::other)?;
+        lock(writer).write(&[&pruned]).map_err(io::Error::other)?;
+        self.seal(writer)?;
+        self.pruned = first;
         Ok(())
     }
 

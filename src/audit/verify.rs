@@ -8,13 +8,14 @@
 //! The key's holder can sign another history. That shows only beside a checkpoint that
 //! somebody else has kept: give those, too.
 
+use std::cmp::Reverse;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::retention;
+use super::retention::{self, Pruned};
 use super::segments::{Places, Segment, lines};
-use super::tree::note::{Checkpoint, NoteError, Verifier};
+use super::tree::note::{Checkpoint, NoteError, Removal, Verifier};
 use super::tree::store::Store;
 use super::tree::{Hash, Kind, Tile, Tree, WIDTH, entry, leaf};
 
@@ -30,6 +31,10 @@ pub struct Whole {
     pub root: Hash,
     /// Of those, the first so many are removed, as a signed record says
     pub pruned: u64,
+    /// The last such record
+    pub said: Option<Pruned>,
+    /// When the oldest record that is left was made
+    pub since: Option<String>,
     /// Records behind the latest checkpoint: nobody has signed them yet
     pub unsigned: u64,
     /// Files that the records are in
@@ -200,7 +205,7 @@ fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole,
     own.sort_by_key(|checkpoint| checkpoint.size);
     elsewhere.sort_by_key(|checkpoint| checkpoint.size);
 
-    let log = Log::read(places, store, latest)?;
+    let log = Log::read(places, verifier, store, latest)?;
     log.against(&own)?;
     log.beside(&elsewhere)?;
     log.tiles()?;
@@ -208,6 +213,8 @@ fn once(places: &Places, verifier: &Verifier, known: &[String]) -> Result<Whole,
         size: log.latest.size,
         root: log.latest.root,
         pruned: log.pruned,
+        said: log.said.clone(),
+        since: log.since.clone(),
         unsigned: log.end().saturating_sub(log.latest.size),
         files: log.files.len(),
         checkpoints: own.len() + elsewhere.len(),
@@ -220,6 +227,10 @@ struct Log {
     latest: Checkpoint,
     /// How many records are removed, which the tiles have the entries of
     pruned: u64,
+    /// The record that says so
+    said: Option<Pruned>,
+    /// When the oldest record was made
+    since: Option<String>,
     /// Its files, in order, and which record each begins with
     files: Vec<(u64, PathBuf)>,
     /// The entries of its records
@@ -235,7 +246,12 @@ struct Gap {
 
 impl Log {
     /// What a file's name says of where it begins is nobody's word.
-    fn read(places: &Places, store: Store, latest: Checkpoint) -> Result<Self, VerifyError> {
+    fn read(
+        places: &Places,
+        verifier: &Verifier,
+        store: Store,
+        latest: Checkpoint,
+    ) -> Result<Self, VerifyError> {
         let read = |path: &Path| {
             let path = path.to_owned();
             |error| VerifyError::Read(path, error)
@@ -243,33 +259,64 @@ impl Log {
         let (mut files, mut entries) = (Vec::new(), Vec::new());
         let all = places.all().map_err(read(&places.live))?;
         let oldest = all.first().map_or(0, |segment| segment.first);
-        let mut said = 0;
+        let (mut told, mut since) = (Vec::new(), None);
         for Segment { path, .. } in all {
             files.push((entries.len() as u64, path.clone()));
             for line in lines(&path).map_err(read(&path))? {
                 let line = line.map_err(read(&path))?;
-                // Where all of it has the roots that were signed, this one is signed, too.
-                if oldest + (entries.len() as u64) < latest.size {
-                    said = retention::said(&line).unwrap_or(0).max(said);
+                // It may stand anywhere: its note is signed by itself.
+                told.extend(retention::said(&line, verifier));
+                if entries.is_empty() {
+                    since = time(&line);
                 }
                 entries.push(entry(&line));
             }
         }
-        // In the place of what is removed, what the tree has of it: it has to have the same
-        // roots, and nothing is missing that no record tells of.
-        let before = store.entries(0, said.min(oldest), latest.size);
-        let mut before = before.unwrap_or_default();
-        let pruned = before.len() as u64;
-        before.append(&mut entries);
-        let entries = before;
-        files.iter_mut().for_each(|(first, _)| *first += pruned);
-        Ok(Self {
+        let mut log = Self {
             store,
             latest,
-            pruned,
+            pruned: 0,
+            said: None,
+            since,
             files,
             entries,
-        })
+        };
+        // The one that allows most, of this history; there may be those of another that the
+        // same key has signed.
+        told.sort_by_key(|pruned| Reverse(pruned.removal.first));
+        // What is said again is by who cannot sign, perhaps; what was said first is not.
+        told.dedup_by(|again, pruned| again.removal == pruned.removal);
+        for pruned in told {
+            if log.allowed(oldest, &pruned.removal) {
+                log.said = Some(pruned);
+                break;
+            }
+        }
+        Ok(log)
+    }
+
+    /// Puts in the place of what is removed what the tree has of it, where the tree had the
+    /// root that the removal is for. With the records it has to have the same roots as
+    /// before: nothing is missing that no note allows, or that a note for another history does.
+    fn allowed(&mut self, oldest: u64, removal: &Removal) -> bool {
+        let Removal { first, head } = removal;
+        if first > &head.size || head.size > self.latest.size {
+            return false;
+        }
+        let Ok(mut before) = self.store.entries(0, head.size, self.latest.size) else {
+            return false;
+        };
+        if root(&before.iter().map(leaf).collect::<Vec<_>>()) != head.root {
+            return false;
+        }
+        self.pruned = oldest.min(*first);
+        before.truncate(usize::try_from(self.pruned).unwrap_or(usize::MAX));
+        before.append(&mut self.entries);
+        self.entries = before;
+        self.files
+            .iter_mut()
+            .for_each(|(at, _)| *at = at.saturating_add(self.pruned));
+        true
     }
 
     fn end(&self) -> u64 {
@@ -424,6 +471,12 @@ impl Log {
             place,
         }
     }
+}
+
+/// When a record was made.
+fn time(line: &[u8]) -> Option<String> {
+    let record: serde_json::Value = serde_json::from_slice(line).ok()?;
+    Some(record.get("time")?.as_str()?.to_owned())
 }
 
 fn root(leaves: &[Hash]) -> Hash {

@@ -3,33 +3,45 @@
 use std::time::Duration;
 
 use super::*;
+use crate::audit::record::What;
 use crate::audit::tree::note::{Signer, Verifier};
 use crate::audit::verify::{How, VerifyError, Whole, verify};
-use crate::audit::{Durability, Sealing};
+use crate::audit::{Durability, Event, Sealing};
 
 struct Trial {
     directory: tempfile::TempDir,
     verifier: Verifier,
+    key: String,
     log: Log,
+}
+
+const NEVER: Duration = Duration::from_secs(3600);
+const SOON: Option<Duration> = Some(Duration::from_nanos(1));
+
+fn sealing(signer: Signer, first: bool) -> Sealing {
+    Sealing {
+        signer,
+        first,
+        every: NEVER,
+        heartbeat: NEVER,
+        segment: 1 << 30,
+        copies: None,
+    }
 }
 
 impl Trial {
     /// Of five files of a hundred records each, and one that is appended to.
     async fn new() -> Self {
+        let (_, key) = Signer::generate(None).unwrap();
+        Self::by(key, Durability::Flush).await
+    }
+
+    async fn by(key: String, durability: Durability) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let (signer, _) = Signer::generate(None).unwrap();
+        let signer = Signer::read(&key).unwrap();
         let verifier = signer.verifier().clone();
-        let never = Duration::from_secs(3600);
-        let sealing = Sealing {
-            signer,
-            first: true,
-            every: never,
-            heartbeat: never,
-            segment: 1 << 30,
-            copies: None,
-        };
         let live = directory.path().join("records.jsonl");
-        let log = Log::sealed(&live, Durability::Flush, sealing).unwrap();
+        let log = Log::sealed(&live, durability, sealing(signer, true)).unwrap();
         for _ in 0..5 {
             for _ in 0..99 {
                 log.append(&Event::now(None, What::Heartbeat))
@@ -42,8 +54,47 @@ impl Trial {
         Self {
             directory,
             verifier,
+            key,
             log,
         }
+    }
+
+    /// Stops, has that done to the file that is appended to, and starts again.
+    async fn restarted(self, meanwhile: impl FnOnce(&Places)) -> Self {
+        let places = self.places();
+        self.log.close().await.unwrap();
+        let Self {
+            directory,
+            verifier,
+            key,
+            log,
+        } = self;
+        drop(log);
+        meanwhile(&places);
+        // Its threads end soon after.
+        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let log = loop {
+            let sealing = sealing(Signer::read(&key).unwrap(), false);
+            match Log::sealed(&places.live, Durability::Flush, sealing) {
+                Ok(log) => break log,
+                Err(error) if std::time::Instant::now() > end => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(10)),
+            }
+        };
+        log.seal().await.unwrap();
+        Self {
+            directory,
+            verifier,
+            key,
+            log,
+        }
+    }
+
+    /// The notes in the file that is appended to.
+    fn told(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.places().live).unwrap();
+        let told = text.lines().filter(|line| line.contains("log_pruned"));
+        told.map(str::to_owned).collect()
     }
 
     fn places(&self) -> Places {
@@ -126,18 +177,21 @@ async fn what_no_signed_record_tells_of_is_missing() {
     assert_eq!(trial.broken(), (How::Deleted, 0));
 
     // Said by somebody who cannot sign: behind the latest checkpoint, or in a record's place.
-    let forged = "{\"event\":\"log_pruned\",\"files\":1,\"first\":100,\"from\":0}\n";
     let live = trial.places().live;
     let text = fs::read_to_string(&live).unwrap();
-    fs::write(&live, text.clone() + forged).unwrap();
+    fs::write(&live, text + &forged(100)).unwrap();
     assert_eq!(trial.broken(), (How::Deleted, 0));
-    fs::write(&live, forged).unwrap();
-    trial.verify().unwrap_err();
-    // And whatever its file is called.
-    fs::write(&live, text + forged).unwrap();
-    let (from, to) = (trial.places().closing(100), trial.places().closing(90));
-    fs::rename(from, to).unwrap();
-    trial.verify().unwrap_err();
+    fs::write(&live, forged(100)).unwrap();
+    assert_eq!(trial.broken(), (How::Deleted, 0));
+
+    // What a file is called is nobody's word.
+    let trial = Trial::new().await;
+    trial.prune(SOON, None, 299).await;
+    let of = |first| trial.places().closing(first);
+    fs::rename(of(200), of(210)).unwrap();
+    assert_eq!(trial.verify().unwrap().pruned, 200);
+    fs::rename(of(210), of(190)).unwrap();
+    assert_eq!(trial.broken(), (How::Deleted, 190));
 
     // What is in the middle is never removed, nor what a tile has lost.
     let trial = Trial::new().await;
@@ -153,6 +207,96 @@ async fn what_no_signed_record_tells_of_is_missing() {
     trial.verify().unwrap_err();
     fs::remove_file(&tile).unwrap();
     trial.verify().unwrap_err();
+}
+
+fn forged(first: u64) -> String {
+    let id = "019ac3a1-0000-7000-8000-000000000000";
+    let time = "2026-11-25T10:00:00.000000Z";
+    format!(
+        "{{\"event\":\"log_pruned\",\"files\":1,\"first\":{first},\"from\":0,\"id\":\"{id}\",\"note\":\"\",\
+         \"time\":\"{time}\"}}\n"
+    )
+}
+
+fn append(places: &Places, line: &str) {
+    let mut file = fs::OpenOptions::new().append(true).open(&places.live);
+    std::io::Write::write_all(file.as_mut().unwrap(), line.as_bytes()).unwrap();
+}
+
+#[tokio::test]
+async fn a_line_that_the_next_proxy_signs_allows_nothing() {
+    // Appended to a log that is stopped: the proxy signs it with what it finds there.
+    let trial = Trial::new().await;
+    let trial = trial.restarted(|places| append(places, &forged(300))).await;
+    let whole = trial.verify().unwrap();
+    assert_eq!((whole.unsigned, whole.pruned), (0, 0));
+    (0..3).for_each(|at| trial.remove(at * 100));
+    assert_eq!(trial.broken(), (How::Deleted, 0));
+
+    // With a note that allowed less.
+    let trial = Trial::new().await;
+    trial.prune(SOON, None, 199).await;
+    let said = trial.told().remove(0);
+    let more = said.replace("\"first\":100", "\"first\":300") + "\n";
+    assert_ne!(more.trim(), said);
+    let trial = trial.restarted(|places| append(places, &more)).await;
+    assert_eq!(trial.verify().unwrap().pruned, 100);
+    trial.remove(100);
+    assert_eq!(trial.broken(), (How::Deleted, 100));
+
+    // With one that allowed it in another log, which the same key signed.
+    let other = Trial::new().await;
+    other.prune(SOON, None, 299).await;
+    let said = other.told().remove(0) + "\n";
+    let trial = Trial::by(other.key.clone(), Durability::Flush).await;
+    let trial = trial.restarted(|places| append(places, &said)).await;
+    assert_eq!(trial.verify().unwrap().pruned, 0);
+    (0..2).for_each(|at| trial.remove(at * 100));
+    assert_eq!(trial.broken(), (How::Deleted, 0));
+    // And the one beside it that is of this log counts.
+    let trial = Trial::by(other.key, Durability::Flush).await;
+    let trial = trial.restarted(|places| append(places, &said)).await;
+    trial.prune(SOON, None, 199).await;
+    assert_eq!(trial.verify().unwrap().pruned, 100);
+}
+
+#[tokio::test]
+async fn what_said_so_is_there_first_however_durable_records_are() {
+    let (_, key) = Signer::generate(None).unwrap();
+    let trial = Trial::by(key, Durability::Async).await;
+    // How many that are depends on when they were written.
+    assert_ne!(trial.prune(SOON, None, u64::MAX).await, 0);
+    let whole = trial.verify().unwrap();
+    let said = whole.said.unwrap();
+    assert_eq!(whole.pruned, said.removal.first);
+    assert!(trial.told()[0].contains(&said.id), "{said:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_removed_is_told_of_once() {
+    let trial = Trial::new().await;
+    // A directory in its place, which no file's removal removes.
+    let (file, aside) = (trial.places().closing(0), trial.directory.path().join("0"));
+    fs::rename(&file, &aside).unwrap();
+    fs::create_dir(&file).unwrap();
+    let rule = Retention {
+        age: SOON,
+        size: None,
+    };
+    let spare = Spare {
+        taken: 299,
+        copied: u64::MAX,
+    };
+    for _ in 0..3 {
+        let pruned = prune(&trial.places(), &trial.log, &rule, spare).await;
+        pruned.unwrap_err();
+    }
+    assert_eq!(trial.told().len(), 1);
+    fs::remove_dir(&file).unwrap();
+    fs::rename(&aside, &file).unwrap();
+    assert_eq!(trial.prune(SOON, None, 299).await, 2);
+    assert_eq!(trial.told().len(), 1);
+    assert_eq!(trial.verify().unwrap().pruned, 200);
 }
 
 #[tokio::test]

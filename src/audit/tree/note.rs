@@ -110,6 +110,19 @@ impl Verifier {
     /// # Errors
     /// Where it is no checkpoint, of another log, or not signed by this key.
     pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
+        Checkpoint::read(self.text_of(note)?, &self.name)
+    }
+
+    /// The same of one that allows a removal.
+    ///
+    /// # Errors
+    /// Where it is none, of another log, or not signed by this key.
+    pub fn open_removal(&self, note: &str) -> Result<Removal, NoteError> {
+        Removal::read(self.text_of(note)?, &self.name)
+    }
+
+    /// A note's text, which this key has signed.
+    fn text_of<'a>(&self, note: &'a str) -> Result<&'a str, NoteError> {
         let at = note.find("\n\n").ok_or(NoteError::Form)?;
         let (text, signatures) = note.split_at(at + 1);
         let own = format!("— {} ", self.name);
@@ -124,8 +137,8 @@ impl Verifier {
             if *id == self.id {
                 return UnparsedPublicKey::new(&ED25519, &self.key)
                     .verify(text.as_bytes(), signature)
-                    .map_err(|_| NoteError::Forged(self.name.clone()))
-                    .and_then(|()| Checkpoint::read(text, &self.name));
+                    .map(|()| text)
+                    .map_err(|_| NoteError::Forged(self.name.clone()));
             }
         }
         Err(NoteError::Unsigned(self.name.clone()))
@@ -181,7 +194,20 @@ impl Signer {
     /// Says how large the tree is, and what its root is.
     pub fn sign(&self, size: u64, root: &Hash) -> String {
         let name = &self.verifier.name;
-        let text = format!("{name}\n{size}\n{}\n", STANDARD.encode(root));
+        self.note(format!("{name}\n{size}\n{}\n", STANDARD.encode(root)))
+    }
+
+    /// Allows that the records before one are removed, of the log that had that root when
+    /// it was that large.
+    pub fn sign_removal(&self, removal: &Removal) -> String {
+        let Removal { first, head } = removal;
+        let origin = removal_of(&self.verifier.name);
+        let root = STANDARD.encode(head.root);
+        self.note(format!("{origin}\n{first}\n{}\n{root}\n", head.size))
+    }
+
+    fn note(&self, text: String) -> String {
+        let name = &self.verifier.name;
         let signature = self.pair.sign(text.as_bytes());
         let signature = [&self.verifier.id[..], signature.as_ref()].concat();
         format!("{text}\n— {name} {}\n", STANDARD.encode(signature))
@@ -200,18 +226,51 @@ pub struct Checkpoint {
 impl Checkpoint {
     fn read(text: &str, origin: &str) -> Result<Self, NoteError> {
         let mut lines = text.lines();
-        let (own, size, root) = (lines.next(), lines.next(), lines.next());
-        let size = size
-            .filter(|size| size.bytes().all(|byte| byte.is_ascii_digit()))
-            .and_then(|size| size.parse().ok());
-        let root = root
-            .and_then(|root| STANDARD.decode(root).ok())
-            .and_then(|root| root.try_into().ok());
-        match (size, root) {
-            (Some(size), Some(root)) if own == Some(origin) => Ok(Self { size, root }),
+        match lines.next() == Some(origin) {
+            true => Self::lines(lines).ok_or(NoteError::Form),
+            false => Err(NoteError::Form),
+        }
+    }
+
+    fn lines<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<Self> {
+        let size = number(lines.next()?)?;
+        let root = STANDARD.decode(lines.next()?).ok()?;
+        let root = root.try_into().ok()?;
+        Some(Self { size, root })
+    }
+}
+
+/// What allows a removal, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removal {
+    /// The number of the first record that stays
+    pub first: u64,
+    /// The tree when that was signed: it is of no other history
+    pub head: Checkpoint,
+}
+
+impl Removal {
+    fn read(text: &str, name: &str) -> Result<Self, NoteError> {
+        let mut lines = text.lines();
+        let origin = lines.next();
+        let first = lines.next().and_then(number);
+        match (origin, first, Checkpoint::lines(lines)) {
+            (Some(origin), Some(first), Some(head)) if origin == removal_of(name) => {
+                Ok(Self { first, head })
+            }
             _ => Err(NoteError::Form),
         }
     }
+}
+
+/// What such a note begins with. No key's name has a space, so it is never a checkpoint.
+fn removal_of(name: &str) -> String {
+    format!("retention of {name}")
+}
+
+fn number(text: &str) -> Option<u64> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten()
 }
 
 fn written(name: &str, id: &str, key: &[u8]) -> String {
@@ -268,6 +327,26 @@ mod tests {
         let name = verifier.name().to_owned();
         let changed = note.replacen("\n7\n", "\n8\n", 1);
         assert_eq!(verifier.open(&changed), Err(NoteError::Forged(name)));
+        let removal = Removal {
+            first: 5,
+            head: Checkpoint {
+                size: 7,
+                root: [9; 32],
+            },
+        };
+        let allowed = signer.sign_removal(&removal);
+        assert_eq!(verifier.open_removal(&allowed), Ok(removal));
+        // Neither is ever taken for the other.
+        assert_eq!(verifier.open(&allowed), Err(NoteError::Form));
+        assert_eq!(verifier.open_removal(&note), Err(NoteError::Form));
+        let changed = allowed.replacen("\n5\n", "\n6\n", 1);
+        let name = verifier.name().to_owned();
+        assert_eq!(
+            verifier.open_removal(&changed),
+            Err(NoteError::Forged(name))
+        );
+        let unsigned = other.verifier().open_removal(&allowed).unwrap_err();
+        assert!(matches!(unsigned, NoteError::Unsigned(_)));
         assert!(Signer::generate(Some("a b")).is_err());
         let named = Signer::generate(Some("db.example/audit")).unwrap();
         assert!(

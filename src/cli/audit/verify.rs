@@ -63,9 +63,15 @@ impl Verify {
             verifier.name(),
             whole.files,
             if whole.files == 1 { "" } else { "s" },
-            match whole.pruned {
-                0 => String::new(),
-                pruned => format!(" (the first {pruned} removed by retention)"),
+            match &whole.said {
+                Some(said) if whole.pruned > 0 => format!(
+                    " (the first {} removed by retention: {} of {}; the oldest left is of {})",
+                    whole.pruned,
+                    said.id,
+                    said.time,
+                    whole.since.as_deref().unwrap_or("no known time"),
+                ),
+                _ => String::new(),
             },
             whole.unsigned,
             whole.checkpoints,
