@@ -36,7 +36,8 @@ const TAKE: &str = include_str!("table/take.sql");
 
 pub(super) struct Table {
     target: Target,
-    runtime: Runtime,
+    /// Made by the thread that delivers: one that is made in another may not be dropped there
+    runtime: Option<Runtime>,
     session: Option<Inquiry>,
 }
 
@@ -44,7 +45,7 @@ impl Table {
     pub(super) async fn new(config: &config::Upstream) -> Result<Self, Fault> {
         Ok(Self {
             target: target(config).await?,
-            runtime: Builder::new_current_thread().enable_all().build()?,
+            runtime: None,
             session: None,
         })
     }
@@ -57,6 +58,10 @@ impl Deliver for Table {
             runtime,
             session,
         } = self;
+        let runtime = match runtime {
+            Some(runtime) => runtime,
+            None => runtime.insert(Builder::new_current_thread().enable_all().build()?),
+        };
         runtime.block_on(async {
             let put = async {
                 let mut own = match session.take() {

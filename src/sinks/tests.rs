@@ -169,3 +169,28 @@ fn each_try_comes_later_and_not_at_the_same_time() {
     assert!(tries.iter().all(|it| (second / 2..=second).contains(it)));
     assert!(tries.iter().any(|it| *it != tries[0]));
 }
+
+#[tokio::test]
+async fn a_sink_is_looked_at_and_put_away_where_others_are_served() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let text = format!(
+        "datasets: {{ shop: {{ upstream: {{ host: localhost, dbname: shop, user: pgveil }}, \
+         mask_key: {{ file: mask.key }} }} }}\n\
+         audit: {{ file: {}, sinks: {{ table: {{ postgres: {{ host: localhost, dbname: audit, \
+         user: sink }} }} }} }}",
+        places.live.display()
+    );
+    let config = config::Config::parse(&text, directory.path()).unwrap();
+    check(&config.audit).await.unwrap();
+    // Nor does one end all that cannot start.
+    let log = log(&places);
+    let kept = places.directory.join("sinks");
+    fs::create_dir_all(&kept).unwrap();
+    fs::write(kept.join("table.json"), "{").unwrap();
+    let error = Sinks::start(&config.audit, &log).await.err().unwrap();
+    assert!(
+        error.to_string().contains("hint: without the file"),
+        "{error}"
+    );
+}
