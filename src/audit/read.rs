@@ -12,7 +12,7 @@ use std::io;
 
 use serde_json::{Map, Value, json};
 
-use super::segments::{Places, lines};
+use super::segments::Held;
 pub use follow::Follow;
 
 /// Something of the log, to be read.
@@ -144,14 +144,73 @@ impl Joined {
 ///
 /// # Errors
 /// Where it cannot be read, or `to` fails.
-pub fn all(places: &Places, mut to: impl FnMut(Entry) -> io::Result<()>) -> io::Result<()> {
+pub fn all(log: &Held, mut to: impl FnMut(Entry) -> io::Result<()>) -> io::Result<()> {
     let mut joined = Joined::default();
-    for segment in places.all()? {
-        for line in lines(&segment.path)? {
+    for segment in log.files() {
+        for line in log.lines(&segment.path)? {
             if let Some(entry) = joined.line(&line?) {
                 to(entry)?;
             }
         }
     }
     joined.rest().try_for_each(to)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::audit::segments::Places;
+
+    fn log() -> (tempfile::TempDir, Places) {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places::of(&directory.path().join("records.jsonl"));
+        fs::create_dir_all(places.closing(0).parent().unwrap()).unwrap();
+        fs::write(places.closing(0), "{\"id\":\"0\"}\n{\"id\":\"1\"}\n").unwrap();
+        fs::write(&places.live, "{\"id\":\"2\"}\n").unwrap();
+        (directory, places)
+    }
+
+    #[test]
+    fn what_is_closed_meanwhile_is_read() {
+        let (_directory, places) = log();
+        let held = places.hold().unwrap();
+        let mut seen = Vec::new();
+        all(&held, |entry| {
+            if seen.is_empty() {
+                fs::rename(&places.live, places.closing(2))?;
+                fs::write(&places.live, "{\"id\":\"3\"}\n")?;
+            }
+            seen.push(entry.text("id").to_owned());
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(seen, ["0", "1", "2"]);
+        // And again, in the same place.
+        assert_eq!(held.files().last().unwrap().first, 2);
+        let line = held.lines(&places.live).unwrap().next().unwrap().unwrap();
+        assert_eq!(line, b"{\"id\":\"2\"}");
+        // One that is closed, and the next not begun.
+        fs::rename(&places.live, places.closing(3)).unwrap();
+        let mut count = 0;
+        all(&places.hold().unwrap(), |_| {
+            count += 1;
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(count, 4);
+    }
+
+    #[test]
+    fn what_is_removed_meanwhile_is_no_empty_file() {
+        let (_directory, places) = log();
+        let held = places.hold().unwrap();
+        fs::remove_file(places.closing(0)).unwrap();
+        let error = all(&held, |_| Ok(())).unwrap_err().to_string();
+        assert!(error.contains("was removed while"), "{error}");
+        // Nor is a log that is not there.
+        fs::remove_file(&places.live).unwrap();
+        places.hold().unwrap_err();
+    }
 }

@@ -5,10 +5,15 @@
 //! its first record, and a new one begins.
 
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Seek};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
+
+/// How often the file that is appended to is looked for.
+const TRIES: usize = 5;
 
 /// Where a log's files are.
 #[derive(Clone, Debug)]
@@ -85,7 +90,7 @@ impl Places {
     /// Where they cannot be read.
     pub fn all(&self) -> io::Result<Vec<Segment>> {
         let mut segments = self.closed()?;
-        let first = self.live_first(&segments)?;
+        let first = first_of(|| lines(&self.live), &segments)?;
         segments.push(Segment {
             first,
             path: self.live.clone(),
@@ -93,27 +98,120 @@ impl Places {
         Ok(segments)
     }
 
-    /// The number of the first record in the file that is appended to.
-    fn live_first(&self, closed: &[Segment]) -> io::Result<u64> {
-        if let Some(line) = lines(&self.live)?.next() {
-            let head = serde_json::from_slice::<Head>(&line?).ok();
-            let begins =
-                head.filter(|head| matches!(head.event.as_str(), "log_opened" | "log_rotated"));
-            if let Some(first) = begins.and_then(|head| head.first) {
-                return Ok(first);
+    /// The same, of this moment, for who reads them through.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or there are none.
+    pub fn hold(&self) -> io::Result<Held> {
+        Held::new(self)
+    }
+
+    /// The one that is appended to. Between its being moved and the next one's beginning
+    /// there is none.
+    fn open_live(&self) -> io::Result<Option<File>> {
+        for _ in 0..TRIES {
+            match File::open(&self.live) {
+                Ok(file) => return Ok(Some(file)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
             }
+            std::thread::sleep(Duration::from_millis(5));
         }
-        match closed.last() {
-            Some(last) => {
-                let mut count = 0;
-                for line in lines(&last.path)? {
-                    line?;
-                    count += 1;
-                }
-                Ok(last.first + count)
+        Ok(None)
+    }
+}
+
+/// The number of the first record in the file that is appended to.
+fn first_of<L: Iterator<Item = io::Result<Vec<u8>>>>(
+    live: impl FnOnce() -> io::Result<L>,
+    closed: &[Segment],
+) -> io::Result<u64> {
+    if let Some(line) = live()?.next() {
+        let head = serde_json::from_slice::<Head>(&line?).ok();
+        let begins =
+            head.filter(|head| matches!(head.event.as_str(), "log_opened" | "log_rotated"));
+        if let Some(first) = begins.and_then(|head| head.first) {
+            return Ok(first);
+        }
+    }
+    match closed.last() {
+        Some(last) => {
+            let mut first = last.first;
+            for line in lines(&last.path)? {
+                line?;
+                first = first.saturating_add(1);
             }
-            None => Ok(0),
+            Ok(first)
         }
+        None => Ok(0),
+    }
+}
+
+/// A log's files at one moment. A proxy may close the one that is appended to, and begin
+/// another in its place, while they are read: the one meant stays open.
+#[derive(Debug)]
+pub struct Held {
+    files: Vec<Segment>,
+    /// The last of those
+    live: Option<(PathBuf, File)>,
+}
+
+impl Held {
+    fn new(places: &Places) -> io::Result<Self> {
+        let live = places.open_live()?;
+        let mut files = places.closed()?;
+        let Some(live) = live else {
+            return match files.is_empty() {
+                true => Err(io::ErrorKind::NotFound.into()),
+                false => Ok(Self { files, live: None }),
+            };
+        };
+        // What was closed since it was opened is this one, or began later.
+        let own = live.metadata()?.ino();
+        let is_it = |file: &Segment| file.path.metadata().is_ok_and(|it| it.ino() == own);
+        if let Some(at) = files.iter().position(is_it) {
+            files.truncate(at);
+        }
+        let mut held = Self {
+            files,
+            live: Some((places.live.clone(), live)),
+        };
+        let first = first_of(|| held.lines(&places.live), &held.files)?;
+        held.files.push(Segment {
+            first,
+            path: places.live.clone(),
+        });
+        Ok(held)
+    }
+
+    /// Those, in order.
+    pub fn files(&self) -> &[Segment] {
+        &self.files
+    }
+
+    /// The whole lines of one of them.
+    ///
+    /// # Errors
+    /// Where it cannot be read, or is there no more.
+    pub fn lines(
+        &self,
+        path: &Path,
+    ) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + use<>> {
+        let file = match &self.live {
+            Some((live, file)) if live == path => {
+                let mut file = file.try_clone()?;
+                file.rewind()?;
+                file
+            }
+            _ => File::open(path).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => io::Error::other(format!(
+                    "{} was removed while the log was read (hint: try again)",
+                    path.display()
+                )),
+                _ => error,
+            })?,
+        };
+        Ok(lines_of(Some(file)))
     }
 }
 
@@ -122,12 +220,16 @@ impl Places {
 /// # Errors
 /// Where it cannot be read.
 pub fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>> + use<>> {
-    let mut reader = match File::open(path) {
-        Ok(file) => Some(BufReader::with_capacity(1 << 18, file)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => return Err(error),
-    };
-    Ok(std::iter::from_fn(move || {
+    match File::open(path) {
+        Ok(file) => Ok(lines_of(Some(file))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(lines_of(None)),
+        Err(error) => Err(error),
+    }
+}
+
+fn lines_of(file: Option<File>) -> impl Iterator<Item = io::Result<Vec<u8>>> + use<> {
+    let mut reader = file.map(|file| BufReader::with_capacity(1 << 18, file));
+    std::iter::from_fn(move || {
         let mut line = Vec::new();
         match reader.as_mut()?.read_until(b'\n', &mut line) {
             Ok(_) if line.pop() == Some(b'\n') => Some(Ok(line)),
@@ -138,5 +240,5 @@ pub fn lines(path: &Path) -> io::Result<impl Iterator<Item = io::Result<Vec<u8>>
                 Some(Err(error))
             }
         }
-    }))
+    })
 }

@@ -84,7 +84,7 @@ impl Query {
         let mut show = Show::new(format, io::BufWriter::new(io::stdout().lock()));
         let searched = match follow {
             true => forever(places, &filter, &mut show),
-            false => read::all(&places, |entry| take(&filter, &mut show, &entry)),
+            false => read::all(&places.hold()?, |entry| take(&filter, &mut show, &entry)),
         };
         match searched.and_then(|()| show.flush()) {
             // Whoever reads has read enough.

@@ -91,10 +91,25 @@ impl Report {
             Asked::Kinds => About::Kinds,
         };
         let mut answer = Answer::new(about, self.since, self.until);
-        read::all(&places, |entry| {
+        let log = places.hold()?;
+        let mut oldest = String::new();
+        read::all(&log, |entry| {
+            if oldest.is_empty() {
+                entry.text("time").clone_into(&mut oldest);
+            }
             answer.see(&entry);
             Ok(())
         })?;
+        if let Some(first) = log
+            .files()
+            .first()
+            .map(|file| file.first)
+            .filter(|it| *it > 0)
+        {
+            eprintln!(
+                "the log begins with record {first}, of {oldest}: what was before is not in here"
+            );
+        }
         let did = if self.pack.is_some() {
             Did::Exported
         } else {
@@ -103,7 +118,7 @@ impl Report {
         note(&places, did, &format!("report: {}", answer.title()));
         if let Some(directory) = &self.pack {
             let verifier = super::verifier(self.key.as_deref(), &beside)?;
-            let packed = pack::make(directory, &places, &verifier, &answer)?;
+            let packed = pack::make(directory, &places, &log, &verifier, &answer)?;
             writeln!(io::stderr(), "{}: {packed}", directory.display())?;
         }
         let shown = match self.format {

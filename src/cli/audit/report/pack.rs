@@ -16,8 +16,9 @@ use super::super::show::{plain, touched};
 use crate::audit::proof::{self, ProofError};
 use crate::audit::read::Entry;
 use crate::audit::report::Report;
-use crate::audit::segments::{Places, lines};
+use crate::audit::segments::{Held, Places};
 use crate::audit::tree::note::Verifier;
+use crate::audit::verify::{Whole, verify};
 
 /// So many records can be told one by one.
 const RECORDS: usize = 20_000;
@@ -34,6 +35,7 @@ struct Record {
 pub(super) fn make(
     directory: &Path,
     places: &Places,
+    log: &Held,
     verifier: &Verifier,
     answer: &Report,
 ) -> Result<String, Box<dyn Error>> {
@@ -44,9 +46,26 @@ pub(super) fn make(
         )
         .into());
     }
+    // A proof of each says nothing of those that are missing.
+    let whole = verify(places, verifier, &[])?;
     let mut builder = DirBuilder::new();
     builder.mode(0o700).create(directory)?;
-    builder.create(directory.join("proofs"))?;
+    fill(directory, places, log, verifier, answer, &whole).inspect_err(|_| {
+        // Half of one is none.
+        let _ = fs::remove_dir_all(directory);
+    })
+}
+
+fn fill(
+    directory: &Path,
+    places: &Places,
+    log: &Held,
+    verifier: &Verifier,
+    answer: &Report,
+    whole: &Whole,
+) -> Result<String, Box<dyn Error>> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700).create(directory.join("proofs"))?;
     let mut files = Vec::new();
     let mut put = |name: String, bytes: &[u8]| -> std::io::Result<()> {
         fs::write(directory.join(&name), bytes)?;
@@ -60,8 +79,8 @@ pub(super) fn make(
         Ok(())
     };
     let (mut all, mut records) = (Vec::new(), Vec::new());
-    for segment in places.all()? {
-        for (index, line) in (segment.first..).zip(lines(&segment.path)?) {
+    for segment in log.files() {
+        for (index, line) in (segment.first..).zip(log.lines(&segment.path)?) {
             let line = line?;
             let Ok(fields) = serde_json::from_slice(&line) else {
                 continue;
@@ -69,7 +88,10 @@ pub(super) fn make(
             let entry = Entry(fields);
             let id = entry.text("id").to_owned();
             // What was about to be, and what became of it.
-            let is_of = |key: &str| answer.ids().contains(entry.text(key));
+            let is_of = |key: &str| {
+                let id = entry.text(key);
+                !id.is_empty() && answer.ids().contains(id)
+            };
             if !is_of("id") && !is_of("query") {
                 continue;
             }
@@ -95,7 +117,7 @@ pub(super) fn make(
     if let Some(note) = places.tree().checkpoint()? {
         put("checkpoint".into(), note.as_bytes())?;
     }
-    let page = page(answer, verifier, &records);
+    let page = page(answer, verifier, whole, &records);
     put("report.html".into(), page.as_bytes())?;
     let manifest: String = files
         .iter()
@@ -114,7 +136,7 @@ const STYLE: &str = "body{font:14px/1.5 system-ui,sans-serif;margin:2rem;color-s
     th,td{border:1px solid #8888;padding:.25rem .5rem;text-align:left;vertical-align:top}\
     code{white-space:pre-wrap;overflow-wrap:anywhere}";
 
-fn page(answer: &Report, verifier: &Verifier, records: &[(u64, Record)]) -> String {
+fn page(answer: &Report, verifier: &Verifier, whole: &Whole, records: &[(u64, Record)]) -> String {
     let title = text(&answer.title());
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -124,9 +146,10 @@ fn page(answer: &Report, verifier: &Verifier, records: &[(u64, Record)]) -> Stri
          <p>Made at {}. Each record below has a proof that it is in the log that <code>{}</code> \
          signed: <code>pgveil audit verify --key key.pub proofs/0.tlog-proof</code>. Take the key \
          from where it was kept, not from here. <code>sha256sum -c MANIFEST.sha256</code> says \
-         whether the files are those that were put together.</p>\n",
+         whether the files are those that were put together.</p>\n<p>{}</p>\n",
         jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S UTC"),
         text(verifier.name()),
+        text(&extent(whole)),
     );
     let head: Vec<String> = answer.head().iter().map(|it| text(it)).collect();
     table(
@@ -181,6 +204,23 @@ fn page(answer: &Report, verifier: &Verifier, records: &[(u64, Record)]) -> Stri
     out
 }
 
+/// Of what it is made, in words: what is removed is not in it.
+fn extent(whole: &Whole) -> String {
+    let removed = match &whole.said {
+        Some(said) if whole.pruned > 0 => format!(
+            ", of which the first {} were removed by retention ({} of {})",
+            whole.pruned, said.id, said.time
+        ),
+        _ => String::new(),
+    };
+    format!(
+        "Made of a log of {} signed records{removed}, which was verified; the oldest that is \
+         left is of {}.",
+        whole.size,
+        whole.since.as_deref().unwrap_or("no known time"),
+    )
+}
+
 /// Of cells that are HTML already.
 fn table(out: &mut String, head: &[String], rows: impl Iterator<Item = Vec<String>>) {
     out.push_str("<table><thead><tr>");
@@ -212,4 +252,57 @@ fn text(text: &str) -> String {
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::audit::record::What;
+    use crate::audit::report::About;
+    use crate::audit::tree::note::Signer;
+    use crate::audit::{Durability, Event, Log, Sealing};
+
+    #[tokio::test]
+    async fn of_a_log_that_is_not_whole_there_is_no_pack() {
+        let directory = tempfile::tempdir().unwrap();
+        let places = Places::of(&directory.path().join("records.jsonl"));
+        let (signer, _) = Signer::generate(None).unwrap();
+        let verifier = signer.verifier().clone();
+        let never = Duration::from_secs(3600);
+        let sealing = Sealing {
+            signer,
+            first: true,
+            every: never,
+            heartbeat: never,
+            segment: 1 << 30,
+            copies: None,
+        };
+        let log = Log::sealed(&places.live, Durability::Flush, sealing).unwrap();
+        for _ in 0..3 {
+            let event = Event::now(None, What::Heartbeat);
+            log.append(&event).await.unwrap();
+            log.rotate().await.unwrap();
+        }
+        log.seal().await.unwrap();
+        let answer = Report::new(About::Kinds, None, None);
+        let pack = directory.path().join("pack");
+        let made = |places: &Places| {
+            let held = places.hold().unwrap();
+            make(&pack, places, &held, &verifier, &answer).map_err(|error| error.to_string())
+        };
+        made(&places).unwrap();
+        let page = fs::read_to_string(pack.join("report.html")).unwrap();
+        assert!(
+            page.contains("a log of 7 signed records, which was verified"),
+            "{page}"
+        );
+        fs::remove_dir_all(&pack).unwrap();
+
+        fs::remove_file(places.closing(2)).unwrap();
+        let error = made(&places).unwrap_err();
+        assert!(error.contains("deleted: record 2"), "{error}");
+        assert!(!pack.exists());
+    }
 }
