@@ -16,7 +16,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -406,6 +406,7 @@ fn every_record_arrives_everywhere_and_reviewers_ask_in_sql() {
         ),
         "0"
     );
+    twice_at_once(&server);
     trail(
         &server,
         "UPDATE records SET line = 'another' WHERE position = 7",
@@ -415,6 +416,58 @@ fn every_record_arrives_everywhere_and_reviewers_ask_in_sql() {
     soon("what the table has been made to say", || {
         proxy.log().contains("the table has another record 7 of")
     });
+}
+
+/// The same record by two who do not know of each other: a try that was given up, say, and
+/// goes on.
+fn twice_at_once(server: &Postgres) {
+    let start = |sql: &str| {
+        let mut child = Command::new(psql())
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "postgres", "-d"])
+            .args(["audit", "-p", &server.port.to_string(), "-h"])
+            .arg(&server.directory)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        input.write_all(sql.as_bytes()).unwrap();
+        (child, input)
+    };
+    // As CREATE INDEX does.
+    let (mut holds, input) = start("BEGIN; LOCK TABLE records IN SHARE MODE;\n");
+    let of = |mode: &str| {
+        let sql = format!(
+            "SELECT count(*) FROM pg_locks WHERE {mode} AND relation = 'records'::regclass"
+        );
+        trail(server, &sql)
+    };
+    soon("the lock", || of("mode = 'ShareLock'") == "1");
+    let take = fs::read_to_string(Path::new(ROOT).join("src/sinks/table/take.sql")).unwrap();
+    let both = ["1", "2"].map(|size| {
+        let record = r#"{"event":"statement","id":"019ac3a1-0000-7000-8000-000000000000","time":"2026-11-25T10:00:00Z","relations":[{"relation":"public.t","columns":[{"column":"c","treatment":"clear"}]}]}"#;
+        start(&format!(
+            "CREATE TEMP TABLE incoming (log text, position bigint, line text, record jsonb);
+             CREATE TEMP TABLE checkpoint (log text, size bigint, note text);
+             BEGIN;
+             INSERT INTO incoming VALUES ('twice', 0, '{record}', '{record}');
+             INSERT INTO checkpoint VALUES ('twice', {size}, '');
+             {take};
+             COMMIT;\n"
+        ))
+    });
+    soon("both of them", || of("NOT granted") == "2");
+    drop(input);
+    assert!(holds.wait().unwrap().success());
+    for (mut child, input) in both {
+        drop(input);
+        assert!(child.wait().unwrap().success());
+    }
+    let seen = "SELECT count(*) FROM columns_seen WHERE log = 'twice'";
+    assert_eq!(trail(server, seen), "1");
+    assert_eq!(
+        trail(server, "SELECT count(*) FROM access WHERE log = 'twice'"),
+        "1"
+    );
 }
 
 /// All records of a log, in order.

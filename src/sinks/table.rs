@@ -23,7 +23,9 @@ pub const SCHEMA: &str = include_str!("table/schema.sql");
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// What waits there for longer than this side does is given up there, too.
 const SETUP: &str = "SET search_path = pg_catalog, pg_temp; SET timezone = 'UTC';
+    SET statement_timeout = '15s';
     CREATE TEMP TABLE incoming (log text, position bigint, line text, record jsonb)
         ON COMMIT DELETE ROWS;
     CREATE TEMP TABLE checkpoint (log text, size bigint, note text) ON COMMIT DELETE ROWS";
@@ -135,6 +137,8 @@ async fn put(session: &mut Inquiry, batch: &Batch<'_>) -> Result<(), Fault> {
     session.fetch("BEGIN").await?;
     session.load(COPY_RECORDS, &records).await?;
     session.load(COPY_CHECKPOINT, &checkpoint).await?;
+    session.fetch(TAKE).await.map_err(told)?;
+    // Behind it: what another sends at the same time is there by then.
     let others = session.fetch(OTHERS).await?;
     if let Some(Some(position)) = others.first().and_then(|row| row.first()) {
         return Err(format!(
@@ -144,7 +148,7 @@ async fn put(session: &mut Inquiry, batch: &Batch<'_>) -> Result<(), Fault> {
         )
         .into());
     }
-    session.fetch(TAKE).await.map(drop).map_err(told)
+    Ok(session.fetch("COMMIT").await.map(drop)?)
 }
 
 /// What it takes to put that right, where that is known.

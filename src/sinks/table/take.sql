@@ -1,16 +1,8 @@
 INSERT INTO public.checkpoints (log, size, note)
     SELECT log, size, note FROM pg_temp.checkpoint ON CONFLICT DO NOTHING;
-INSERT INTO public.columns_seen
-    (log, position, time, principal, dataset, relation, column_name, treatment, tag, rule, row_filter)
-    SELECT i.log, i.position, (i.record->>'time')::timestamptz, i.record->'principal'->>'name',
-           i.record->>'dataset', r->>'relation', c->>'column', c->>'treatment', c->>'tag',
-           c->>'rule', r->>'row_filter'
-    FROM pg_temp.incoming i
-    CROSS JOIN LATERAL jsonb_array_elements(i.record->'relations') r
-    CROSS JOIN LATERAL jsonb_array_elements(r->'columns') c
-    WHERE NOT EXISTS (
-        SELECT 1 FROM public.records o WHERE o.log = i.log AND o.position = i.position
-    );
+-- Columns are those of the records that this puts there: whether one is there already is known
+-- only when it is put, for another may be on its way.
+WITH new AS (
 INSERT INTO public.records
     (log, position, time, event, id, query, session, principal, kind, roles, on_behalf_of,
      client, application, dataset, environment, decision, outcome, sqlstate, reason, message,
@@ -37,5 +29,15 @@ INSERT INTO public.records
            least((record->>'bytes')::numeric, 9223372036854775807)::bigint,
            least((record->>'duration_us')::numeric, 9223372036854775807)::bigint,
            record->'policy'->>'digest', (record->'policy'->>'epoch')::numeric, line
-    FROM pg_temp.incoming ON CONFLICT DO NOTHING;
-COMMIT
+    FROM pg_temp.incoming ON CONFLICT DO NOTHING
+    RETURNING log, position
+)
+INSERT INTO public.columns_seen
+    (log, position, time, principal, dataset, relation, column_name, treatment, tag, rule, row_filter)
+    SELECT i.log, i.position, (i.record->>'time')::timestamptz, i.record->'principal'->>'name',
+           i.record->>'dataset', r->>'relation', c->>'column', c->>'treatment', c->>'tag',
+           c->>'rule', r->>'row_filter'
+    FROM pg_temp.incoming i
+    JOIN new n ON n.log = i.log AND n.position = i.position
+    CROSS JOIN LATERAL jsonb_array_elements(i.record->'relations') r
+    CROSS JOIN LATERAL jsonb_array_elements(r->'columns') c
