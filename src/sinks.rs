@@ -94,7 +94,8 @@ impl Sinks {
         for (name, one) in &config.sinks {
             let setup = |fault: Fault| SinkError::Setup(name.clone(), fault);
             let deliver = other_side(one).await.map_err(setup)?;
-            let tail = Tail::open(&places, name).map_err(|error| setup(error.into()))?;
+            let tail = Tail::open(&places, name, progress.name(), progress.now().signed)
+                .map_err(|error| setup(error.into()))?;
             let lag = Arc::new(Lag::new(name, tail.at().position));
             if let Some(most) = one.required {
                 required.push((lag.clone(), most));
@@ -304,10 +305,12 @@ pub struct Behind {
 /// Where that cannot be read.
 pub fn behind(places: &Places, name: &str) -> io::Result<Behind> {
     let note = places.tree().checkpoint()?.unwrap_or_default();
-    let signed = note.lines().nth(1).and_then(|size| size.parse().ok());
-    let mut tail = Tail::open(places, name)?;
+    let (mut lines, log) = (note.lines().skip(1), note.lines().next());
+    let signed = lines.next().and_then(|size| size.parse().ok());
+    let signed = signed.unwrap_or(0_u64);
+    let mut tail = Tail::open(places, name, log.unwrap_or_default(), signed)?;
     let taken = tail.at().position;
-    let waiting = signed.unwrap_or(0_u64).saturating_sub(taken);
+    let waiting = signed.saturating_sub(taken);
     let next = match waiting {
         0 => None,
         _ => tail.read(taken + 1)?.pop(),

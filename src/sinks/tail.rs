@@ -22,6 +22,8 @@ const TRIES: usize = 5;
 pub(super) struct Tail {
     places: Places,
     name: Box<str>,
+    /// What the log is called
+    log: Box<str>,
     /// Where it stands on disk, and where it has come
     kept: Cursor,
     at: Cursor,
@@ -29,21 +31,29 @@ pub(super) struct Tail {
 }
 
 impl Tail {
-    /// One of that name: at the oldest record, if it has never been anywhere.
-    pub(super) fn open(places: &Places, name: &str) -> io::Result<Self> {
-        let oldest = || -> io::Result<Cursor> {
-            let first = places.all()?.first().map_or(0, |file| file.first);
-            Ok(Cursor {
-                position: first,
-                segment: first,
-                offset: 0,
-            })
+    /// One of that name: at the oldest record, if it has never been anywhere in that log, of
+    /// which so many records are signed.
+    pub(super) fn open(places: &Places, name: &str, log: &str, signed: u64) -> io::Result<Self> {
+        let first = places.all()?.first().map_or(0, |file| file.first);
+        let oldest = Cursor {
+            position: first,
+            segment: first,
+            offset: 0,
         };
         let mut at = match cursor::read(places, name)? {
-            Some(at) => at,
-            None => oldest()?,
+            Some((own, at)) if own == log && at.position <= signed => at,
+            Some((own, at)) => {
+                tracing::error!(
+                    sink = name,
+                    was = own,
+                    at = at.position,
+                    signed,
+                    "a sink has come further than this log has, so in another: it begins anew"
+                );
+                oldest
+            }
+            None => oldest,
         };
-        let oldest = oldest()?;
         if at.position < oldest.position {
             tracing::error!(
                 sink = name,
@@ -56,6 +66,7 @@ impl Tail {
         Ok(Self {
             places: places.clone(),
             name: name.into(),
+            log: log.into(),
             kept: at,
             at,
             file: None,
@@ -69,7 +80,7 @@ impl Tail {
 
     /// What was read has arrived.
     pub(super) fn keep(&mut self) -> io::Result<()> {
-        cursor::write(&self.places, &self.name, &self.at)?;
+        cursor::write(&self.places, &self.name, &self.log, &self.at)?;
         self.kept = self.at;
         Ok(())
     }

@@ -25,6 +25,11 @@ fn log(places: &Places) -> Log {
     Log::sealed(&places.live, Durability::Flush, sealing).unwrap()
 }
 
+fn open(log: &Log, places: &Places, name: &str) -> Tail {
+    let progress = log.progress().unwrap();
+    Tail::open(places, name, progress.name(), progress.now().signed).unwrap()
+}
+
 async fn write(log: &Log, count: u64) {
     for epoch in 0..count {
         let policy = PolicyStamp {
@@ -48,7 +53,7 @@ async fn a_reader_goes_on_where_it_stood_over_any_files() {
     let directory = tempfile::tempdir().unwrap();
     let places = Places::of(&directory.path().join("records.jsonl"));
     let log = log(&places);
-    let mut tail = Tail::open(&places, "one").unwrap();
+    let mut tail = open(&log, &places, "one");
     // Each file begins with a record of its own.
     for count in [3, 0, 600, 1] {
         write(&log, count).await;
@@ -63,7 +68,7 @@ async fn a_reader_goes_on_where_it_stood_over_any_files() {
     assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
     tail.back();
     assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
-    let mut tail = Tail::open(&places, "one").unwrap();
+    let mut tail = open(&log, &places, "one");
     let mut all = Vec::new();
     while tail.at().position < signed {
         let records = tail.read(signed).unwrap();
@@ -82,7 +87,7 @@ async fn a_reader_goes_on_where_it_stood_over_any_files() {
         assert_eq!(record.line, lines[record.position as usize]);
     }
     // One that is new gets all; what is said to be signed and is not there is no end.
-    assert_eq!(Tail::open(&places, "two").unwrap().at().position, 0);
+    assert_eq!(open(&log, &places, "two").at().position, 0);
     let beyond = tail.read(signed + 1000).unwrap_err().to_string();
     assert!(beyond.contains("is signed, and not in the log"), "{beyond}");
 }
@@ -112,7 +117,7 @@ async fn who_is_down_gets_all_of_it_later_and_who_is_required_holds_statements()
     let one = One {
         deliver: Box::new(Other(other.clone())),
         format: config::Format::Native,
-        tail: Tail::open(&places, "other").unwrap(),
+        tail: open(&log, &places, "other"),
         lag: lag.clone(),
         progress: progress.clone(),
         failing: None,
@@ -193,4 +198,27 @@ async fn a_sink_is_looked_at_and_put_away_where_others_are_served() {
         error.to_string().contains("hint: without the file"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn who_comes_from_another_log_gets_all_of_this_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let log = log(&places);
+    write(&log, 20).await;
+    log.seal().await.unwrap();
+    let (name, signed) = (log.progress().unwrap().name().clone(), 21);
+    let mut tail = open(&log, &places, "one");
+    tail.read(signed).unwrap();
+    tail.keep().unwrap();
+    let at = |log: &str, signed| {
+        Tail::open(&places, "one", log, signed)
+            .unwrap()
+            .at()
+            .position
+    };
+    assert_eq!(at(&name, signed), 21);
+    // By its name, or by how far it has come.
+    assert_eq!(at("another", signed), 0);
+    assert_eq!(at(&name, 20), 0);
 }
