@@ -28,15 +28,17 @@ use crate::audit::log::LogError;
 use crate::audit::progress::{Progress, Reached};
 use crate::audit::segments::Places;
 use crate::config;
-use batch::Batch;
+use batch::{Batch, Record};
 use lag::Lag;
 pub use table::SCHEMA;
-use tail::Tail;
+use tail::{RECORDS, Tail};
 
 /// How long a sink waits for records before it looks around.
 const TICK: Duration = Duration::from_millis(500);
 /// Between the first two tries, and at most.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(30));
+/// How often a batch fails as it is, for whatever reason, before less of it is tried.
+const PATIENT: u32 = 5;
 /// How often a sink that is down is told of.
 const TELL: Duration = Duration::from_secs(60);
 /// How long all of one delivery may take.
@@ -44,6 +46,11 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Why a delivery failed.
 type Fault = Box<dyn Error + Send + Sync>;
+
+/// What is wrong with a batch, and not with the way.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Refused(String);
 
 /// The other side.
 trait Deliver: Send {
@@ -107,6 +114,8 @@ impl Sinks {
                 tail,
                 lag,
                 progress: progress.clone(),
+                most: RECORDS,
+                again: None,
                 failing: None,
             };
             let thread = std::thread::Builder::new()
@@ -204,6 +213,10 @@ struct One {
     tail: Tail,
     lag: Arc<Lag>,
     progress: Arc<Progress>,
+    /// So many records are sent at once: fewer where a batch is refused
+    most: usize,
+    /// What has not arrived, or nobody knows whether it has, and is sent again as it is
+    again: Option<(Vec<Record>, Reached)>,
     /// Since when it fails, how often it has, and when that was told last
     failing: Option<(Instant, u32, Instant)>,
 }
@@ -232,9 +245,9 @@ impl One {
     /// Sends some of what is signed.
     fn send(&mut self, reached: &Reached) -> Result<(), Fault> {
         let name = self.progress.name().clone();
-        let records = match self.deliver.takes_records() {
-            true => self.tail.read(reached.signed)?,
-            false => self.tail.skip(reached.signed),
+        let (records, reached) = match self.again.take() {
+            Some(again) => again,
+            None => (self.read(reached.signed)?, reached.clone()),
         };
         let batch = Batch {
             log: &name,
@@ -243,10 +256,32 @@ impl One {
             signed: reached.signed,
             checkpoint: &reached.note,
         };
-        self.deliver.deliver(&batch)?;
+        if let Err(fault) = self.deliver.deliver(&batch) {
+            self.again = Some((batch.records, reached));
+            return Err(fault);
+        }
         self.tail.keep()?;
         self.lag.take(self.tail.at().position);
+        self.most = self.most.saturating_mul(2).min(RECORDS);
         Ok(())
+    }
+
+    /// What is sent next.
+    fn read(&mut self, signed: u64) -> io::Result<Vec<Record>> {
+        if !self.deliver.takes_records() {
+            return Ok(self.tail.skip(signed));
+        }
+        let read = self.tail.read(signed, self.most)?;
+        let good = self.tail.genuine(&read, signed)?;
+        if good == read.len() {
+            return Ok(read);
+        }
+        // What precedes it is sent first.
+        self.tail.back();
+        match self.tail.read(signed, good)? {
+            none if none.is_empty() => Err(self.tail.changed()),
+            read => Ok(read),
+        }
     }
 
     fn well(&mut self) {
@@ -259,11 +294,19 @@ impl One {
     }
 
     /// Says so, though not each time; gives how long to wait before it is tried again.
-    fn failed(&mut self, fault: &(dyn Error + Send + Sync), signed: u64) -> Duration {
-        // What was read is read again.
-        self.tail.back();
+    fn failed(&mut self, fault: &(dyn Error + Send + Sync + 'static), signed: u64) -> Duration {
         let now = Instant::now();
         let (since, times, told) = self.failing.unwrap_or((now, 0, now));
+        let count = self.again.as_ref().map_or(0, |(records, _)| records.len());
+        if self.again.is_none() {
+            // It could not even be read.
+            self.tail.back();
+        } else if count > 1 && (fault.is::<Refused>() || times >= PATIENT) {
+            // Whatever is refused in it keeps only itself from arriving.
+            self.again = None;
+            self.tail.back();
+            self.most = count / 2;
+        }
         let tell = times == 0 || told.elapsed() >= TELL;
         if tell {
             tracing::error!(
@@ -313,7 +356,7 @@ pub fn behind(places: &Places, name: &str) -> io::Result<Behind> {
     let waiting = signed.saturating_sub(taken);
     let next = match waiting {
         0 => None,
-        _ => tail.read(taken + 1)?.pop(),
+        _ => tail.read(taken.saturating_add(1), 1)?.pop(),
     };
     let oldest = next.and_then(|next| {
         let record: serde_json::Value = serde_json::from_str(&next.line).ok()?;

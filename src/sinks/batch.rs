@@ -48,7 +48,13 @@ impl Batch<'_> {
             )),
             Format::Ocsf => {
                 let fields: Map<String, Value> = serde_json::from_str(line).ok()?;
-                let mut event = ocsf::of(&Entry(fields))?;
+                let entry = Entry(fields);
+                // Of what was about to be, nobody can take back there that it was not: what
+                // became of it is an event of its own.
+                if entry.text("event") == "intent" {
+                    return None;
+                }
+                let mut event = ocsf::of(&entry)?;
                 let metadata = event.get_mut("metadata")?.as_object_mut()?;
                 metadata.insert("log_name".into(), log);
                 metadata.insert("sequence".into(), (*position).into());

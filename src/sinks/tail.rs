@@ -10,10 +10,11 @@ use std::os::unix::fs::MetadataExt;
 use super::batch::Record;
 use super::cursor::{self, Cursor};
 use crate::audit::segments::Places;
+use crate::audit::tree::entry;
 
 /// What is read at once: so many records, and no further one from so many bytes on.
-const RECORDS: usize = 500;
-const BYTES: usize = 1 << 20;
+pub(super) const RECORDS: usize = 500;
+const BYTES: usize = 256 << 10;
 /// Files may be closed while they are looked for.
 const TRIES: usize = 5;
 
@@ -102,10 +103,32 @@ impl Tail {
         Vec::new()
     }
 
-    /// Some records before that one, one at least.
-    pub(super) fn read(&mut self, upto: u64) -> io::Result<Vec<Record>> {
+    /// How many of what was read are what was signed, by what the tree has of each. Whoever
+    /// changes that as well is found by who verifies the log.
+    pub(super) fn genuine(&self, records: &[Record], signed: u64) -> io::Result<usize> {
+        let (Some(first), Some(last)) = (records.first(), records.last()) else {
+            return Ok(0);
+        };
+        let tree = self.places.tree();
+        let entries = tree.entries(first.position, last.position + 1, signed)?;
+        let same = records.iter().zip(entries);
+        Ok(same
+            .take_while(|(record, signed)| entry(record.line.as_bytes()) == *signed)
+            .count())
+    }
+
+    /// That the next record is none.
+    pub(super) fn changed(&self) -> io::Error {
+        let Cursor { position, .. } = self.at;
+        io::Error::other(format!(
+            "record {position} is not what was signed (hint: `pgveil audit verify`)"
+        ))
+    }
+
+    /// Some records before that one, so many at most, and one at least.
+    pub(super) fn read(&mut self, upto: u64, most: usize) -> io::Result<Vec<Record>> {
         let (mut records, mut bytes) = (Vec::new(), 0);
-        while self.at.position < upto && records.len() < RECORDS && bytes < BYTES {
+        while self.at.position < upto && records.len() < most && bytes < BYTES {
             let line = self.line()?;
             bytes += line.len();
             records.push(Record {
@@ -131,7 +154,8 @@ impl Tail {
             file.read_until(b'\n', &mut line)?;
             if line.pop() == Some(b'\n') {
                 self.at.offset += line.len() as u64 + 1;
-                return String::from_utf8(line).map_err(io::Error::other);
+                // What is none is not what was signed, either.
+                return Ok(String::from_utf8_lossy(&line).into_owned());
             }
             // The end of a file, which is closed since the record is not in it.
             self.file = None;

@@ -1,7 +1,7 @@
 //! What a sink is sent, whatever becomes of it.
 
 use std::fs;
-use std::sync::Mutex;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 use super::batch::Record;
@@ -62,16 +62,16 @@ async fn a_reader_goes_on_where_it_stood_over_any_files() {
     log.seal().await.unwrap();
     let signed = log.progress().unwrap().now().signed;
     assert_eq!(signed, 1 + 604 + 4);
-    assert_eq!(positions(&tail.read(2).unwrap()), [0, 1]);
+    assert_eq!(positions(&tail.read(2, RECORDS).unwrap()), [0, 1]);
     tail.keep().unwrap();
     // What has not arrived is read again, and by the next proxy.
-    assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
+    assert_eq!(positions(&tail.read(signed, RECORDS).unwrap())[0], 2);
     tail.back();
-    assert_eq!(positions(&tail.read(signed).unwrap())[0], 2);
+    assert_eq!(positions(&tail.read(signed, RECORDS).unwrap())[0], 2);
     let mut tail = open(&log, &places, "one");
     let mut all = Vec::new();
     while tail.at().position < signed {
-        let records = tail.read(signed).unwrap();
+        let records = tail.read(signed, RECORDS).unwrap();
         all.extend(records);
         // Files may be closed at any time.
         log.rotate().await.unwrap();
@@ -88,7 +88,7 @@ async fn a_reader_goes_on_where_it_stood_over_any_files() {
     }
     // One that is new gets all; what is said to be signed and is not there is no end.
     assert_eq!(open(&log, &places, "two").at().position, 0);
-    let beyond = tail.read(signed + 1000).unwrap_err().to_string();
+    let beyond = tail.read(signed + 1000, RECORDS).unwrap_err().to_string();
     assert!(beyond.contains("is signed, and not in the log"), "{beyond}");
 }
 
@@ -120,6 +120,8 @@ async fn who_is_down_gets_all_of_it_later_and_who_is_required_holds_statements()
         tail: open(&log, &places, "other"),
         lag: lag.clone(),
         progress: progress.clone(),
+        most: RECORDS,
+        again: None,
         failing: None,
     };
     let thread = std::thread::spawn(|| one.run());
@@ -209,7 +211,7 @@ async fn who_comes_from_another_log_gets_all_of_this_one() {
     log.seal().await.unwrap();
     let (name, signed) = (log.progress().unwrap().name().clone(), 21);
     let mut tail = open(&log, &places, "one");
-    tail.read(signed).unwrap();
+    tail.read(signed, RECORDS).unwrap();
     tail.keep().unwrap();
     let at = |log: &str, signed| {
         Tail::open(&places, "one", log, signed)
@@ -221,4 +223,103 @@ async fn who_comes_from_another_log_gets_all_of_this_one() {
     // By its name, or by how far it has come.
     assert_eq!(at("another", signed), 0);
     assert_eq!(at(&name, 20), 0);
+}
+
+/// Another side that has no room for more than three at once, nor for one of them before it
+/// is told of; and keeps every batch.
+struct Narrow(Arc<Mutex<Vec<Vec<u64>>>>, mpsc::Receiver<()>);
+
+impl Deliver for Narrow {
+    fn deliver(&mut self, batch: &Batch<'_>) -> Result<(), Fault> {
+        let own = positions(&batch.records);
+        self.0.lock().unwrap().push(own.clone());
+        match own.len() {
+            4.. => Err(Refused("too much".into()).into()),
+            _ if own.contains(&11) && self.1.try_recv().is_err() => Err("down".into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_refused_keeps_only_itself_from_arriving() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let log = log(&places);
+    write(&log, 15).await;
+    log.seal().await.unwrap();
+    let (tell, told) = mpsc::channel();
+    let seen = Arc::default();
+    let mut one = One {
+        deliver: Box::new(Narrow(Arc::clone(&seen), told)),
+        format: config::Format::Native,
+        tail: open(&log, &places, "one"),
+        lag: Arc::new(Lag::new("one", 0)),
+        progress: log.progress().unwrap().clone(),
+        most: RECORDS,
+        again: None,
+        failing: None,
+    };
+    let reached = log.progress().unwrap().now();
+    let step = |one: &mut One| match one.send(&reached) {
+        Ok(()) => one.well(),
+        Err(fault) => drop(one.failed(fault.as_ref(), reached.signed)),
+    };
+    while one.lag.taken() < 10 {
+        step(&mut one);
+    }
+    // As it was, though more is signed meanwhile.
+    seen.lock().unwrap().clear();
+    (0..2).for_each(|_| step(&mut one));
+    while seen.lock().unwrap().last().unwrap().len() > 3 {
+        step(&mut one);
+    }
+    step(&mut one);
+    {
+        let seen = seen.lock().unwrap();
+        let last = &seen[seen.len() - 2..];
+        assert_eq!(last[0], last[1]);
+        assert!(last[0].contains(&11), "{last:?}");
+    }
+    tell.send(()).unwrap();
+    while one.lag.taken() < 16 {
+        step(&mut one);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_what_was_signed_is_not_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let places = Places::of(&directory.path().join("records.jsonl"));
+    let log = log(&places);
+    write(&log, 20).await;
+    log.seal().await.unwrap();
+    let text = fs::read_to_string(&places.live).unwrap();
+    let changed = text.replace("\"epoch\":12", "\"epoch\":13");
+    assert_ne!(changed, text);
+    fs::write(&places.live, changed).unwrap();
+    let other = Arc::new(Mutex::new((false, Vec::new())));
+    let mut one = One {
+        deliver: Box::new(Other(other.clone())),
+        format: config::Format::Native,
+        tail: open(&log, &places, "one"),
+        lag: Arc::new(Lag::new("one", 0)),
+        progress: log.progress().unwrap().clone(),
+        most: RECORDS,
+        again: None,
+        failing: None,
+    };
+    let reached = log.progress().unwrap().now();
+    one.send(&reached).unwrap();
+    let fault = one.send(&reached).unwrap_err().to_string();
+    assert!(
+        fault.contains("record 13 is not what was signed"),
+        "{fault}"
+    );
+    // What precedes it was; and the rest, once it is put right.
+    assert_eq!(other.lock().unwrap().1, (0..13).collect::<Vec<u64>>());
+    one.failed(&Refused(fault), reached.signed);
+    fs::write(&places.live, text).unwrap();
+    one.send(&reached).unwrap();
+    assert_eq!(other.lock().unwrap().1, (0..21).collect::<Vec<u64>>());
 }

@@ -7,10 +7,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use ring::digest::{SHA256, digest};
 use ring::hmac;
 
 use super::batch::Batch;
-use super::{Deliver, Fault, PATIENCE};
+use super::{Deliver, Fault, PATIENCE, Refused};
 use crate::config::{self, Sends};
 use crate::http::{Client, Url};
 use crate::secret::Source;
@@ -65,7 +66,7 @@ impl Deliver for Hook {
             body.push_str(&text);
         }
         body.push_str("]}");
-        let id = id(batch);
+        let id = id(batch, &body);
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let now = now.to_string();
         let signature = sign(&self.key, &id, &now, &body);
@@ -78,6 +79,10 @@ impl Deliver for Hook {
         let answer = self.client.post(&self.url, &headers, body.as_bytes())?;
         match answer.status {
             200..=299 => Ok(()),
+            // What is in it, or how much.
+            status @ (400 | 413 | 422) => {
+                Err(Refused(format!("{}: status {status}", self.url)).into())
+            }
             status => Err(format!("{}: status {status}", self.url).into()),
         }
     }
@@ -87,12 +92,19 @@ impl Deliver for Hook {
     }
 }
 
-/// The same for what is sent again, another for everything else.
-fn id(batch: &Batch<'_>) -> String {
-    let log = batch.log.replace(['.', '/'], "-");
+/// The same for what is sent again as it is, another for everything else: for another history
+/// of the same log, too.
+fn id(batch: &Batch<'_>, body: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let log = batch.log.replace(|c| !plain(c), "-");
+    let hash = digest(&SHA256, body.as_bytes());
+    let hash = hash.as_ref().first_chunk().copied().unwrap_or_default();
+    let hash = u64::from_be_bytes(hash);
     match (batch.records.first(), batch.records.last()) {
-        (Some(first), Some(last)) => format!("{log}-{}-{}", first.position, last.position),
-        _ => format!("{log}-{}", batch.signed),
+        (Some(first), Some(last)) => {
+            format!("{log}-{}-{}-{hash:016x}", first.position, last.position)
+        }
+        _ => format!("{log}-{}-{hash:016x}", batch.signed),
     }
 }
 
@@ -118,5 +130,20 @@ mod tests {
             sign(&key, "msg_p5jXN8AQM9LWM0D4loKWxJek", "1614265330", body),
             "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
         );
+    }
+
+    #[test]
+    fn an_id_is_of_what_is_sent_and_fits_a_header() {
+        let batch = |log| Batch {
+            log,
+            records: Vec::new(),
+            format: config::Format::Native,
+            signed: 7,
+            checkpoint: "",
+        };
+        let one = id(&batch("db.example/ä\u{1}"), "one");
+        assert!(one.starts_with("db-example----7-"), "{one}");
+        assert_eq!(one, id(&batch("db.example/ä\u{1}"), "one"));
+        assert_ne!(one, id(&batch("db.example/ä\u{1}"), "another"));
     }
 }
