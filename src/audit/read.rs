@@ -50,12 +50,20 @@ impl Entry {
         name.unwrap_or_default()
     }
 
+    /// Of how many decisions it tells.
+    pub fn count(&self) -> u64 {
+        match self.text("event") {
+            "authentication_failures_omitted" => self.number("count").unwrap_or(1),
+            _ => 1,
+        }
+    }
+
     /// `allow`, `deny`, or what else became of it.
     pub fn decision(&self) -> &str {
         match self.text("event") {
             "intent" | "outcome_unknown" => "unknown",
             "not_run" => "not_run",
-            "authentication_failure" | "tripwire" => "deny",
+            "authentication_failure" | "authentication_failures_omitted" | "tripwire" => "deny",
             _ => self.text("decision"),
         }
     }

@@ -28,6 +28,17 @@ pub enum About {
     Kinds,
 }
 
+/// What is a decision about somebody's access, with what became of it.
+const DECISIONS: [&str; 7] = [
+    "statement",
+    "denial",
+    "intent",
+    "outcome_unknown",
+    "tripwire",
+    "authentication_failure",
+    "authentication_failures_omitted",
+];
+
 /// What there is of one kind.
 #[derive(Clone, Debug, Default)]
 struct Sum {
@@ -70,19 +81,22 @@ impl Report {
     pub fn see(&mut self, entry: &Entry) -> bool {
         let about = match &self.about {
             About::Column(_) | About::Kinds => true,
+            // By a name alone, nobody is anybody yet.
             About::Identity(name) => {
-                entry.principal("name") == name || entry.on_behalf_of() == name
+                let known = entry.0.contains_key("principal");
+                (known && entry.principal("name") == name) || entry.on_behalf_of() == name
             }
             About::Denials => entry.decision() == "deny",
             About::OutsideHours(hours) => hours.are_over(entry.text("time")),
         };
-        if !about || !self.filter.takes(entry) {
+        let decision = DECISIONS.contains(&entry.text("event"));
+        if !decision || !about || !self.filter.takes(entry) {
             return false;
         }
         let time = entry.text("time");
         for group in self.of(entry) {
             let sum = self.groups.entry(group).or_default();
-            sum.count += 1;
+            sum.count = sum.count.saturating_add(entry.count());
             sum.rows = sum.rows.saturating_add(entry.number("rows").unwrap_or(0));
             if sum.first.is_empty() || time < sum.first.as_str() {
                 sum.first = time.to_owned();
@@ -91,7 +105,12 @@ impl Report {
                 sum.last = time.to_owned();
             }
         }
-        self.ids.insert(entry.text("id").to_owned());
+        match entry.text("id") {
+            "" => {}
+            id => {
+                self.ids.insert(id.to_owned());
+            }
+        }
         true
     }
 
@@ -278,6 +297,42 @@ mod tests {
         assert_eq!(
             rows(About::OutsideHours(hours)),
             [format!("agent:a shop wed 2026-11-25 1 3 {twenty} {twenty}")]
+        );
+    }
+
+    #[test]
+    fn all_that_is_refused_counts_and_nothing_that_is_nobody_s_access() {
+        let of = |record: Value| Entry(record.as_object().unwrap().clone());
+        let time = "2026-11-25T20:30:00.000000Z";
+        let all = || {
+            [
+                json!({ "event": "authentication_failure", "id": "1", "time": time, "user": "a" }),
+                json!({ "event": "authentication_failures_omitted", "id": "2", "time": time, "count": 5000 }),
+                json!({ "event": "tokens_load", "id": "3", "time": time }),
+                json!({ "event": "log_resumed", "id": "4", "time": time, "lost": 1 }),
+                json!({ "event": "not_a_record", "line": "x" }),
+            ]
+            .map(of)
+        };
+        let made = |about: About| {
+            let mut report = Report::new(about, None, None);
+            for entry in all() {
+                report.see(&entry);
+            }
+            let rows = report.rows();
+            let counts = rows.iter().map(|row| row[row.len() - 4].clone());
+            let ids: Vec<String> = report.ids().iter().cloned().collect();
+            (counts.collect::<Vec<_>>(), ids.join(" "))
+        };
+        let counts = |all: &[&str]| all.iter().map(|it| (*it).to_owned()).collect::<Vec<_>>();
+        assert_eq!(made(About::Denials), (counts(&["5000", "1"]), "1 2".into()));
+        let hours = Hours::parse("08:00-18:00", "mon-fri", "UTC").unwrap();
+        assert_eq!(made(About::OutsideHours(hours)).1, "1 2");
+        assert_eq!(made(About::Kinds), (counts(&["5001"]), "1 2".into()));
+        // Who only said so is not who it said.
+        assert_eq!(
+            made(About::Identity("a".into())),
+            (counts(&[]), String::new())
         );
     }
 }

@@ -44,10 +44,13 @@ pub struct Filter {
 }
 
 /// What is no decision about anybody's data.
-const ASIDE: [&str; 13] = [
+const ASIDE: [&str; 16] = [
     "connect",
     "disconnect",
     "policy_load",
+    "tokens_load",
+    "certificates_load",
+    "log_resumed",
     "catalog_refresh",
     "log_opened",
     "log_closed",

@@ -20,6 +20,7 @@ INSERT INTO public.records
                WHEN 'outcome_unknown' THEN 'unknown'
                WHEN 'not_run' THEN 'not_run'
                WHEN 'authentication_failure' THEN 'deny'
+               WHEN 'authentication_failures_omitted' THEN 'deny'
                WHEN 'tripwire' THEN 'deny'
                ELSE record->>'decision'
            END,
