@@ -207,6 +207,15 @@ impl Log {
         self.append_all(std::slice::from_ref(event)).await
     }
 
+    /// Appends one, and waits for that however records are written else.
+    ///
+    /// # Errors
+    /// Where it could not be written.
+    pub(super) async fn keep(&self, event: &Event) -> Result<(), LogError> {
+        let lines = Lines::of(std::slice::from_ref(event))?;
+        self.send(lines, Some(Until::Written)).await
+    }
+
     /// Appends records in one write.
     ///
     /// # Errors

@@ -50,10 +50,7 @@ pub fn tell(places: &Places, did: Did, what: &str) -> io::Result<PathBuf> {
     let directory = places.directory.join("readers");
     // Only beside a log; whose it is, who may write there.
     fs::metadata(&places.directory)?;
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&directory)?;
+    make(&directory)?;
     let end = what.floor_char_boundary(LONGEST as usize / 8);
     let note = Note {
         did,
@@ -79,36 +76,61 @@ pub fn tell(places: &Places, did: Did, what: &str) -> io::Result<PathBuf> {
 /// # Errors
 /// Where the log cannot be written: they stay.
 pub async fn take_in(places: &Places, log: &Log) -> io::Result<()> {
-    for (path, event) in notes(&places.directory.join("readers"))? {
-        if let Some(event) = event {
-            log.append(&event).await.map_err(io::Error::other)?;
-        } else {
-            tracing::warn!(file = %path.display(), "no note of a reader; it is removed");
-        }
-        fs::remove_file(&path)?;
+    let directory = places.directory.join("readers");
+    if !places.directory.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    // Whoever reads first is not to be whose it is.
+    make(&directory)?;
+    let mut fault = None;
+    for path in notes(&directory)? {
+        // What cannot be taken away would be taken in again and again.
+        let taken = path.with_extension("taken");
+        if let Err(error) = fs::rename(&path, &taken) {
+            let path = path.display();
+            fault = Some(io::Error::new(error.kind(), format!("{path}: {error}")));
+            continue;
+        }
+        let Some(event) = read(&taken) else {
+            tracing::warn!(file = %path.display(), "no note of a reader; it is removed");
+            fault = remove(&taken).err().or(fault);
+            continue;
+        };
+        if let Err(error) = log.keep(&event).await {
+            fs::rename(&taken, &path)?;
+            return Err(io::Error::other(error));
+        }
+        fault = remove(&taken).err().or(fault);
+    }
+    fault.map_or(Ok(()), Err)
 }
 
-fn notes(directory: &Path) -> io::Result<Vec<(PathBuf, Option<Event>)>> {
-    let entries = match fs::read_dir(directory) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
+fn make(directory: &Path) -> io::Result<()> {
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+}
+
+/// Somebody may have made a directory in its place.
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| fs::remove_dir_all(path).map_err(|_| error))
+}
+
+fn notes(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?;
     let mut paths = Vec::new();
-    for entry in entries.take(TOGETHER) {
+    for entry in entries {
         let path = entry?.path();
         if path.extension().is_some_and(|it| it == "json") {
             paths.push(path);
         }
+        if paths.len() >= TOGETHER {
+            break;
+        }
     }
     paths.sort();
-    let event = |path: PathBuf| {
-        let event = read(&path);
-        (path, event)
-    };
-    Ok(paths.into_iter().map(event).collect())
+    Ok(paths)
 }
 
 fn read(path: &Path) -> Option<Event> {
@@ -130,12 +152,9 @@ fn read(path: &Path) -> Option<Event> {
         Did::Exported => What::LogExported(reading),
         Did::Read => What::LogRead(reading),
     };
-    // Taken in twice, where it could not be removed, it is still one.
-    let id = path.file_stem().and_then(|name| Id::read(name.to_str()?))?;
-    Some(Event {
-        id,
-        ..Event::now(None, what)
-    })
+    // One of its own: what its file is called is its writer's word.
+    path.file_stem().and_then(|name| Id::read(name.to_str()?))?;
+    Some(Event::now(None, what))
 }
 
 /// A user of this machine: the name, or the number where there is none.
@@ -161,16 +180,19 @@ mod tests {
         // Where there is no log.
         tell(&places, Did::Read, "all").unwrap_err();
         fs::create_dir(&places.directory).unwrap();
+        let readers = places.directory.join("readers");
         let log = Log::open(&places.live, Durability::Flush).unwrap();
         take_in(&places, &log).await.unwrap();
+        assert!(readers.is_dir());
+        // Before all others, and more than are taken in together.
+        fs::create_dir(readers.join("0.json")).unwrap();
+        (0..TOGETHER).for_each(|at| fs::write(readers.join(format!("{at}.new")), "{").unwrap());
         tell(&places, Did::Verified, "ok, 7 records").unwrap();
         tell(&places, Did::Exported, "one").unwrap();
         tell(&places, Did::Read, &"é".repeat(5000)).unwrap();
-        let readers = places.directory.join("readers");
         fs::write(readers.join("rubbish.json"), "{}").unwrap();
         fs::write(readers.join("large.json"), vec![b' '; 10_000]).unwrap();
         std::os::unix::fs::symlink("/etc/passwd", readers.join("link.json")).unwrap();
-        fs::write(readers.join("unfinished.new"), "{").unwrap();
         for _ in 0..2 {
             take_in(&places, &log).await.unwrap();
         }
@@ -189,6 +211,16 @@ mod tests {
         let own = owner(fs::metadata("/proc/self").unwrap().uid());
         assert_eq!(records[1]["by"], own.as_str());
         assert_eq!(records[2]["what"].as_str().unwrap().len(), 512);
-        assert_eq!(fs::read_dir(readers).unwrap().count(), 1);
+        assert_eq!(fs::read_dir(&readers).unwrap().count(), TOGETHER);
+        // What cannot be taken away is not taken in, and keeps nothing else from being.
+        let note = tell(&places, Did::Read, "stays").unwrap();
+        fs::create_dir(note.with_extension("taken")).unwrap();
+        tell(&places, Did::Read, "goes").unwrap();
+        for _ in 0..2 {
+            take_in(&places, &log).await.unwrap_err();
+        }
+        let text = fs::read_to_string(&places.live).unwrap();
+        assert!(!text.contains("stays"), "{text}");
+        assert_eq!(text.matches("goes").count(), 1);
     }
 }
