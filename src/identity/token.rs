@@ -151,7 +151,8 @@ pub struct Token {
     /// How its subject proved who it is, as its issuer says.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub amr: BTreeSet<Arc<str>>,
-    /// When its subject proved a second factor, if it did.
+    /// When its subject proved a second factor, if it did: at the beginning of 1970, where its
+    /// issuer does not say when.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub second_factor: Option<Timestamp>,

@@ -265,7 +265,7 @@ impl Issuer {
             _ => BTreeSet::new(),
         };
         groups.retain(|group| self.config.counts(group));
-        let (amr, second_factor) = self.factors(&claims, issued, now, skew)?;
+        let (amr, second_factor) = self.factors(&claims, now, skew)?;
         let id = claims.id(parts)?;
         Ok(Verified {
             actor,
@@ -322,7 +322,6 @@ impl Issuer {
     fn factors(
         &self,
         claims: &Claims<'_>,
-        issued: Option<Timestamp>,
         now: Timestamp,
         skew: SignedDuration,
     ) -> Result<(BTreeSet<Arc<str>>, Option<Timestamp>), TokenError> {
@@ -347,9 +346,9 @@ impl Issuer {
         if !proved {
             return Ok((amr, None));
         }
-        // Where it does not say when they were asked, no later than it was issued; where it
-        // does not say that either, at no time that is recent.
-        let at = claims.time("auth_time")?.or(issued);
+        // Where it does not say when they were asked, at no time that is recent: a token that
+        // is issued for another, or refreshed, has its `amr` and `acr` and a new `iat`.
+        let at = claims.time("auth_time")?;
         let at = at.unwrap_or(Timestamp::UNIX_EPOCH);
         match now.duration_until(at) > skew {
             true => Err(TokenError::Early(at)),

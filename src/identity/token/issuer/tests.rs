@@ -319,7 +319,9 @@ fn second_factors_are_those_that_are_configured() {
         (json!({}), None),
         (json!({ "amr": ["pwd"] }), None),
         (json!({ "amr": [], "acr": "low" }), None),
-        (json!({ "amr": ["pwd", "mfa"] }), Some(at)),
+        // When it was issued is not when it was proved: it may have been refreshed.
+        (json!({ "amr": ["pwd", "mfa"] }), Some(0)),
+        (json!({ "acr": "high", "iat": at }), Some(0)),
         (
             json!({ "amr": ["hwk"], "auth_time": at - 900 }),
             Some(at - 900),
