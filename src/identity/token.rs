@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
+pub(crate) use issuer::NO_USE;
 pub use issuer::{Fetched, Jwks};
 pub(crate) use jws::LONGEST;
 pub use key::Key;
@@ -317,14 +318,24 @@ impl Tokens {
         })
     }
 
-    /// The same keys with all that is revoked by now, as far as that can be read: for
-    /// when they cannot be loaded anew. `None`: it knows all of it already.
-    pub fn revoking(&self, config: &config::Tokens) -> Option<Self> {
+    /// The same with all that is revoked by now, as far as that can be read, and with the
+    /// keys that have been fetched: for when files cannot be loaded anew. `None`: it knows all
+    /// of it already.
+    pub fn despite(&self, config: &config::Tokens, fetched: &Fetched) -> Option<Self> {
         let mut revoked = self.revoked.clone();
         // Whoever could not load them knows what is wrong.
         let _ = revoked.add_from(&config.revoked);
-        (revoked != self.revoked).then(|| Self {
+        let mut changed = revoked != self.revoked;
+        let mut issuers = self.issuers.clone();
+        for issuer in &mut issuers {
+            if let Some(other) = issuer.fetching(fetched) {
+                *issuer = other;
+                changed = true;
+            }
+        }
+        changed.then(|| Self {
             revoked,
+            issuers,
             ..self.clone()
         })
     }

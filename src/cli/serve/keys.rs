@@ -2,8 +2,9 @@
 //! when a token names one that is not among them.
 //!
 //! Knows nothing about what is done with them. Invariants: nobody who connects waits for it;
-//! no issuer is asked more often than once in [`REST`], whoever sends tokens; where one
-//! cannot be asked, its keys stay as they were, but not for longer than configured.
+//! no issuer is asked more often than once in [`REST`], whoever sends tokens; what one says is
+//! believed, also that it has no keys; where one cannot be asked, its keys stay as they were,
+//! but not for longer than configured.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -61,7 +62,7 @@ struct Known {
 pub(super) struct Asked {
     /// Other keys than before are known now.
     pub(super) changed: bool,
-    /// Why it could not be asked.
+    /// Why it could not be asked, or that what it says is of no use.
     pub(super) error: Option<String>,
 }
 
@@ -174,13 +175,11 @@ impl Keys {
         let now = Instant::now();
         let none = token::Jwks::none(source.missed.clone());
         let (known, error) = match source.fetch(&before.jwks) {
-            Ok(jwks) => (
-                Known {
-                    jwks,
-                    at: Some(now),
-                },
-                None,
-            ),
+            Ok(jwks) => {
+                let none = jwks.is_empty().then(|| token::NO_USE.to_owned());
+                let at = Some(now);
+                (Known { jwks, at }, none)
+            }
             Err(error) => match before.at {
                 Some(at) if at.elapsed() < source.stale => (before.clone(), Some(error)),
                 Some(_) => {

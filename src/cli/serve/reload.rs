@@ -2,8 +2,9 @@
 //! as their files change.
 //!
 //! Knows nothing about sessions, which watch what is in force. Invariant: a set that does
-//! not load changes nothing, but for which tokens have been revoked; policy and certificates
-//! are taken only as their files were found at rest, each of the two as one.
+//! not load changes nothing, but for which tokens have been revoked and which keys an issuer
+//! publishes; policy and certificates are taken only as their files were found at rest, each
+//! of the two as one.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -355,8 +356,8 @@ impl Rules {
                 && failed.as_ref() != Some(error)
             {
                 let issuer = source.name.as_str();
-                tracing::error!(issuer, error, "keys not fetched");
-                let error = format!("keys of issuer {issuer} not fetched: {error}");
+                tracing::error!(issuer, error, "no keys to be had");
+                let error = format!("keys of issuer {issuer}: {error}");
                 let policy = self.current();
                 let what = loaded_tokens(&policy, Some(policy.tokens()), Some(error), None);
                 // A log that fails refuses statements by itself.
@@ -386,8 +387,12 @@ impl Rules {
         let (ground, before) = (self.ground.clone(), old.tokens().clone());
         let loading = tokio::task::spawn_blocking(move || match ground.tokens(Some(&before)) {
             Ok(tokens) => (Some(tokens), None),
-            // A key that cannot be read is no pardon for what has been revoked since.
-            Err(error) => (before.revoking(&ground.tokens), Some(error.to_string())),
+            // A file that cannot be read is no pardon for what has been revoked since, or for
+            // a key that its issuer has taken back.
+            Err(error) => {
+                let despite = before.despite(&ground.tokens, &ground.keys.fetched());
+                (despite, Some(error.to_string()))
+            }
         });
         let Ok((tokens, error)) = loading.await else {
             tracing::error!("reading the tokens' files did not come to its end");

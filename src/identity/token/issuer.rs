@@ -44,13 +44,13 @@ const NAME: usize = 63;
 const ID: usize = 128;
 
 /// A key of theirs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Jwk {
     id: String,
     material: Material,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Material {
     Rsa { n: Vec<u8>, e: Vec<u8> },
     P256(Vec<u8>),
@@ -89,10 +89,11 @@ impl Jwks {
         }
     }
 
-    /// Of a set that has been fetched.
+    /// Of a set that has been fetched. One without any key of use is one: whoever publishes
+    /// it has taken back the others.
     ///
     /// # Errors
-    /// Where it is none, or one of no use.
+    /// Where it is none.
     pub fn of(&self, text: &[u8]) -> Result<Self, &'static str> {
         let missed = self.missed.clone();
         keys(text).map(|keys| Self { keys, missed })
@@ -109,16 +110,17 @@ impl Jwks {
     }
 }
 
+/// What is said of a set of no use.
+pub(crate) const NO_USE: &str = "it has no key to verify RS256, ES256 or EdDSA by";
+
+/// In one order, whichever they are listed in.
 fn keys(text: &[u8]) -> Result<Vec<Jwk>, &'static str> {
     let set: Result<Map<String, Value>, _> = serde_json::from_slice(text);
     let set = set.map_err(|_| "it is no JSON object")?;
     let all = set.get("keys").and_then(Value::as_array);
     let all = all.ok_or("it has no `keys`")?;
-    let keys: Vec<Jwk> = all.iter().filter_map(Jwk::of).collect();
-    match keys.is_empty() {
-        true => Err("it has no key to verify RS256, ES256 or EdDSA by"),
-        false => Ok(keys),
-    }
+    let keys: BTreeSet<Jwk> = all.iter().filter_map(Jwk::of).collect();
+    Ok(keys.into_iter().collect())
 }
 
 impl Issuer {
@@ -135,8 +137,11 @@ impl Issuer {
         let (keys, missed) = match (config.jwks.file(), fetched.get(name)) {
             (Some(path), _) => {
                 let text = std::fs::read(path).map_err(|error| fault(path, error.to_string()))?;
-                let keys = keys(&text).map_err(|why| fault(path, why.into()))?;
-                (keys, None)
+                let keys = keys(&text).and_then(|keys| match keys.is_empty() {
+                    true => Err(NO_USE),
+                    false => Ok(keys),
+                });
+                (keys.map_err(|why| fault(path, why.into()))?, None)
             }
             (None, Some(jwks)) => (jwks.keys.clone(), Some(jwks.missed.clone())),
             // Nothing has been fetched: none of its tokens is taken.
@@ -147,6 +152,15 @@ impl Issuer {
             config: config.clone(),
             keys,
             missed,
+        })
+    }
+
+    /// The same with the keys that have been fetched since. `None`: it has no others.
+    pub(super) fn fetching(&self, fetched: &Fetched) -> Option<Self> {
+        let jwks = fetched.get(&*self.name)?;
+        (jwks.keys != self.keys).then(|| Self {
+            keys: jwks.keys.clone(),
+            ..self.clone()
         })
     }
 

@@ -420,13 +420,25 @@ fn what_is_revoked_stays_so() {
     };
     let said = another.append(path).unwrap_err().to_string();
     assert!(said.contains("line 5 is no revocation"), "{said}");
-    assert_eq!(tokens.revoking(&home.config).unwrap().revoked(), 4);
+    assert_eq!(
+        tokens
+            .despite(&home.config, &Default::default())
+            .unwrap()
+            .revoked(),
+        4
+    );
     std::fs::remove_file(path).unwrap();
-    assert!(tokens.revoking(&home.config).is_none());
+    assert!(tokens.despite(&home.config, &Default::default()).is_none());
     another.append(path).unwrap();
     let mode = std::os::unix::fs::PermissionsExt::mode(&path.metadata().unwrap().permissions());
     assert_eq!(mode & 0o777, 0o644);
-    assert_eq!(tokens.revoking(&home.config).unwrap().revoked(), 3);
+    assert_eq!(
+        tokens
+            .despite(&home.config, &Default::default())
+            .unwrap()
+            .revoked(),
+        3
+    );
     std::fs::write(path, format!("{}\n\n", whole.trim_end())).unwrap();
     Tokens::load(
         &home.config,
