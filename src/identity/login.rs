@@ -14,7 +14,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use super::token::TokenError;
-use super::totp::{Sealed, Sealer, TotpError};
+use super::totp::{Sealed, Sealer, Totp, TotpError};
 use crate::error::{SqlState, Tell, Told};
 
 /// So many wrong codes in a row are mistakes.
@@ -136,6 +136,23 @@ impl Logins {
         })
     }
 
+    /// Whether somebody's code would be taken at a moment: what else is wrong is for whoever
+    /// has it to hear. A wrong one counts as one.
+    ///
+    /// # Errors
+    /// As [`LoginError`] says.
+    pub fn check(
+        &self,
+        name: &str,
+        sealed: &Sealed,
+        code: &str,
+        now: Timestamp,
+    ) -> Result<(), LoginError> {
+        let totp = self.sealer.open(name, sealed)?;
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.step(name, &totp, code, now).map(|_| ())
+    }
+
     /// Takes somebody's code at a moment, once.
     ///
     /// # Errors
@@ -150,22 +167,7 @@ impl Logins {
         let totp = self.sealer.open(name, sealed)?;
         // Of one name, one code at a time: two that come together are not both taken.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((count, until)) = state.failed.get(name)
-            && now < *until
-        {
-            return Err(LoginError::Locked(*until, *count));
-        }
-        let last = state.used.get(name).copied();
-        let step = match totp.step(code, now) {
-            Some(step) if last.is_none_or(|last| step > last) => step,
-            found => {
-                state.fail(name, now);
-                return Err(match found {
-                    Some(_) => LoginError::Used,
-                    None => LoginError::Wrong,
-                });
-            }
-        };
+        let step = state.step(name, &totp, code, now)?;
         // Old ones too are kept: a clock may be set back, and there is one for each name.
         let mut used = state.used.clone();
         used.insert(name.to_owned(), step);
@@ -180,6 +182,32 @@ impl Logins {
 }
 
 impl State {
+    /// The step of a code that may be taken.
+    fn step(
+        &mut self,
+        name: &str,
+        totp: &Totp,
+        code: &str,
+        now: Timestamp,
+    ) -> Result<i64, LoginError> {
+        if let Some((count, until)) = self.failed.get(name)
+            && now < *until
+        {
+            return Err(LoginError::Locked(*until, *count));
+        }
+        let last = self.used.get(name).copied();
+        match totp.step(code, now) {
+            Some(step) if last.is_none_or(|last| step > last) => Ok(step),
+            found => {
+                self.fail(name, now);
+                Err(match found {
+                    Some(_) => LoginError::Used,
+                    None => LoginError::Wrong,
+                })
+            }
+        }
+    }
+
     fn fail(&mut self, name: &str, now: Timestamp) {
         let (count, until) = self
             .failed
@@ -213,7 +241,6 @@ impl fmt::Debug for Logins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::totp::Totp;
 
     const NOW: &str = "2026-06-01T12:00:10Z";
 
@@ -254,7 +281,11 @@ mod tests {
     fn a_code_is_taken_once_also_after_a_start_and_none_before_it() {
         let world = World::new();
         let logins = world.open();
+        // That it was looked at takes nothing of it.
+        let check = || logins.check("jo", &world.sealed, &world.totp.at(after(0)), after(0));
+        check().unwrap();
         world.take(&logins, 0, 0).unwrap();
+        assert!(matches!(check(), Err(LoginError::Used)));
         let used = |result| matches!(result, Err(LoginError::Used));
         assert!(used(world.take(&logins, 0, 0)));
         assert!(used(world.take(&logins, 0, 25)));

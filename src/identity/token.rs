@@ -64,6 +64,10 @@ pub struct Claims {
     /// How the subject proved who it is (RFC 8176), where the proxy saw it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub amr: BTreeSet<Arc<str>>,
+    /// What tells the password and the second factor that the subject gave from any that
+    /// they have later, where the proxy saw them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<Arc<str>>,
     /// The roles that are used, of those that whoever acts has. Left out: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub roles: Option<BTreeSet<Arc<str>>>,
@@ -93,6 +97,7 @@ impl Claims {
             kind,
             act: None,
             amr: BTreeSet::new(),
+            credential: None,
             roles: None,
             dataset: None,
             purpose: None,
@@ -100,10 +105,11 @@ impl Claims {
         }
     }
 
-    /// The same of somebody who has given a password and a one-time code.
-    pub fn by_two_factors(self) -> Self {
+    /// The same of somebody who has given a password and a one-time code of that credential.
+    pub fn by_two_factors(self, credential: Arc<str>) -> Self {
         Self {
             amr: ["pwd", OTP, "mfa"].map(Arc::from).into(),
+            credential: Some(credential),
             ..self
         }
     }
@@ -163,6 +169,9 @@ pub struct Token {
     /// The key that signed it.
     #[serde(skip)]
     pub key: Arc<str>,
+    /// What its subject had given for it, if this proxy saw that.
+    #[serde(skip)]
+    pub credential: Option<Arc<str>>,
     /// The roles that are used, where it does not leave that open.
     #[serde(skip)]
     pub roles: Option<BTreeSet<Arc<str>>>,
@@ -236,6 +245,9 @@ pub enum TokenError {
     /// Policy says otherwise what the identity is.
     #[error("policy has another kind of identity by that name")]
     Kind,
+    /// Got by what has been replaced since.
+    #[error("the password or the second factor that it was got by is no longer its human's")]
+    Credential,
     /// Roles that the identity does not have.
     #[error("it names a role that the identity does not have")]
     Roles,
@@ -430,6 +442,7 @@ impl Tokens {
                 run: claims.run,
                 second_factor: claims.amr.contains(OTP).then_some(issued),
                 amr: claims.amr,
+                credential: claims.credential,
                 issued,
                 key: key.into(),
                 roles: claims.roles,

@@ -10,14 +10,17 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::hmac;
 use ring::rand::{SecureRandom as _, SystemRandom};
+
+use super::verifier::{Verifier, sha256};
 
 /// How long a code is valid, in seconds (RFC 6238, section 5.2).
 const STEP: i64 = 30;
@@ -168,6 +171,13 @@ impl Sealed {
     /// As policy holds it.
     pub fn encode(&self) -> String {
         format!("{PREFIX}{}", STANDARD.encode(&self.0))
+    }
+
+    /// What tells it and a password's verifier from any others, and tells nothing of either:
+    /// what is sealed is as good as random.
+    pub fn beside(&self, verifier: &Verifier) -> Arc<str> {
+        let digest = sha256(&[verifier.fingerprint().bytes(), &self.0].concat());
+        URL_SAFE_NO_PAD.encode(digest).into()
     }
 }
 

@@ -12,6 +12,7 @@ use super::model::Identity;
 use crate::identity::certificate::Name;
 use crate::identity::token::{Token, TokenError, Tokens};
 use crate::identity::totp::Sealed;
+use crate::identity::verifier::Verifier;
 use crate::identity::{Kind, Method, Principal};
 
 impl Policy {
@@ -81,8 +82,9 @@ impl Policy {
                 Some((human, kind)) => self.acting(&actor, (&human, kind), token),
             };
         }
-        let alone = verified.on_behalf_of.is_none();
-        let own = self.by_its_token(name, &verified.token, alone)?;
+        let human = verified.on_behalf_of.as_ref();
+        self.unchanged(human.map_or(&actor, |(human, _)| human), &verified.token)?;
+        let own = self.by_its_token(name, &verified.token, human.is_none())?;
         if own.kind != kind {
             return Err(TokenError::Kind);
         }
@@ -125,6 +127,7 @@ impl Policy {
                 Some(human) => self.acting(&known.name, (&human.name, human.kind), token.clone()),
             };
         }
+        self.unchanged(human.map_or(&known.name, |human| &human.name), token)?;
         let human =
             human.map(|human| self.delegating((&human.name, human.kind), &known.name, token));
         let own = self.by_its_token(&known.name, token, human.is_none())?;
@@ -199,6 +202,30 @@ impl Policy {
         let identity = identity.filter(|one| one.tokens || stepped_up(one));
         let principal = identity.and_then(|_| self.principal(name, Method::Token));
         principal.ok_or(TokenError::Identity)
+    }
+
+    /// What a token is bound to that somebody gets by a password and a code: to both, as long
+    /// as the password is the one that they have proved.
+    pub(crate) fn credential(&self, proved: &Principal) -> Option<Arc<str>> {
+        let (verifier, sealed) = self.both(&proved.name)?;
+        let own = proved.verifier == Some(verifier.fingerprint());
+        own.then(|| sealed.beside(verifier))
+    }
+
+    fn both(&self, name: &str) -> Option<(&Verifier, &Sealed)> {
+        let identity = self.identities.get(name).filter(|one| !one.disabled)?;
+        identity.verifier.as_ref().zip(identity.totp.as_ref())
+    }
+
+    /// Whether the password and the second factor that a token was got by are still its
+    /// subject's: whoever has others has taken back what was got by those.
+    fn unchanged(&self, subject: &str, token: &Token) -> Result<(), TokenError> {
+        let own = |(verifier, sealed): (&_, &Sealed)| Some(sealed.beside(verifier));
+        let by_both = token.second_factor.is_some() || token.credential.is_some();
+        match by_both && token.credential != self.both(subject).and_then(own) {
+            true => Err(TokenError::Credential),
+            false => Ok(()),
+        }
     }
 
     /// When somebody proved a second factor, for as long as policy knows of it.

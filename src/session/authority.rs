@@ -506,6 +506,11 @@ fn over(name: &str, error: &TokenError) -> Told {
         TokenError::Expired(at) => format!("the token of this session expired at {at}"),
         TokenError::Revoked => "the token of this session has been revoked".into(),
         TokenError::Key => "the key of this session's token is used no longer".into(),
+        TokenError::Credential => {
+            "the password or second factor that this session's token was got by is no longer its \
+             human's"
+                .into()
+        }
         _ => return gone(name),
     };
     Told::fatal(SqlState::INVALID_AUTHORIZATION, what).hint("connect with another token")

@@ -171,6 +171,7 @@ roles:
                     issuer: None,
                     amr: BTreeSet::new(),
                     second_factor: None,
+                    credential: None,
                     issued: jiff::Timestamp::MIN,
                     key: "k".into(),
                     roles: Some(["writes".into()].into()),

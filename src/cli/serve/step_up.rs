@@ -1,7 +1,7 @@
 //! Gives a token to a human who has proved a password and a one-time code.
 //!
-//! Invariants: none is given that would not be taken; it is on record, and the code is
-//! used up, before it is given.
+//! Invariants: none is given that would not be taken; whoever has no code hears of nothing else
+//! that is wrong; it is on record, and the code is used up, before it is given.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::config::{self, Config};
 use crate::identity::Kind;
 use crate::identity::login::{LoginError, Logins};
 use crate::identity::token::{Claims, Key, TokenError};
-use crate::identity::totp::Sealer;
+use crate::identity::totp::{Sealed, Sealer};
 use crate::listener::{Asked, Issued};
 use crate::policy::Policy;
 use crate::secret::Source;
@@ -72,19 +72,26 @@ impl StepUp {
     pub(super) async fn give(&self, asked: Asked<'_>, rules: &Rules) -> Result<Issued, LoginError> {
         let policy = rules.current();
         let human = &asked.principal.name;
-        // All of it before the code, which is then not used up for nothing.
-        let (claims, principal_of) = self.claims(&asked, &policy)?;
         let sealed = policy.second_factor(human);
         let sealed = sealed.ok_or(LoginError::NotEnrolled)?.clone();
         let unissued = |why: &dyn std::fmt::Display| LoginError::Unissued(why.to_string());
+        let now = Timestamp::now();
+        let code = |taking: fn(&Logins, &str, &Sealed, &str, Timestamp) -> _| {
+            let (logins, name) = (self.logins.clone(), human.clone());
+            let (sealed, code) = (sealed.clone(), asked.code.to_owned());
+            tokio::task::spawn_blocking(move || taking(&logins, &name, &sealed, &code, now))
+        };
+        // Whoever has no code hears of nothing else: not which agents there are.
+        let checking = code(Logins::check).await;
+        checking.map_err(|error| unissued(&error))??;
+        // All of it before the code is taken, which is then not used up for nothing.
+        let (claims, principal_of) = self.claims(&asked, &policy)?;
         let key = Key::read(&self.key).map_err(|error| unissued(&error))?;
         let token = key.mint(&claims);
         // As it will be taken, by the keys in force.
         let principal = policy.bearer(&principal_of, "", &token, Timestamp::now())?;
-        let (logins, name, code) = (self.logins.clone(), human.clone(), asked.code.to_owned());
-        let now = Timestamp::now();
-        let taking = tokio::task::spawn_blocking(move || logins.take(&name, &sealed, &code, now));
-        taking.await.map_err(|error| unissued(&error))??;
+        let taking = code(Logins::take).await;
+        taking.map_err(|error| unissued(&error))??;
         let expires = Timestamp::from_second(claims.exp).map_err(|error| unissued(&error))?;
         let issued = What::TokenIssued {
             principal: record::Identity::from(&principal),
@@ -100,14 +107,17 @@ impl StepUp {
     fn claims(&self, asked: &Asked<'_>, policy: &Policy) -> Result<(Claims, Arc<str>), LoginError> {
         let human = &asked.principal.name;
         let of = |name: &str, kind| Claims::new(&self.issuer, (name, kind), self.lifetime);
+        // A password that was changed in between is not the one that was proved.
+        let credential = policy.credential(asked.principal);
+        let credential = credential.ok_or(TokenError::Credential)?;
         let Some(agent) = asked.agent else {
-            let claims = of(human, asked.principal.kind).by_two_factors();
+            let claims = of(human, asked.principal.kind).by_two_factors(credential);
             return Ok((claims, human.clone()));
         };
         let known = policy.principal(agent, asked.principal.method);
         let known = known.filter(|known| known.kind != Kind::Human);
         let known = known.ok_or(TokenError::Identity)?;
-        let claims = of(&known.name, known.kind).by_two_factors();
+        let claims = of(&known.name, known.kind).by_two_factors(credential);
         Ok((claims.on_behalf_of(human), known.name))
     }
 }

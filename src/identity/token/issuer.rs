@@ -298,6 +298,7 @@ impl Issuer {
                     .and_then(|issued| issued.checked_sub(skew).ok())
                     .unwrap_or(Timestamp::UNIX_EPOCH),
                 key: self.remembered(key).into(),
+                credential: None,
                 roles: None,
                 dataset: None,
                 groups: groups.into_iter().map(Arc::from).collect(),

@@ -69,6 +69,7 @@ pub(crate) fn claims(sub: &str) -> Claims {
         kind: Kind::Agent,
         act: None,
         amr: Default::default(),
+        credential: None,
         roles: None,
         dataset: None,
         purpose: None,

@@ -5,7 +5,7 @@ use super::policy;
 use crate::identity::token::issuer::tests::{home_and_delegated, home_and_token};
 use crate::identity::token::tests::{Home, claims, now};
 use crate::identity::token::{Actor, Claims, TokenError};
-use crate::identity::{Kind, Principal};
+use crate::identity::{Kind, Method, Principal};
 use crate::policy::Policy;
 
 const TEXT: &str = "datasets:
@@ -241,10 +241,22 @@ fn a_second_factor_is_its_subject_s_alone_and_lasts_as_long_as_policy_has_it() {
         world.log_in("analyst", &human).unwrap_err(),
         TokenError::Identity
     );
-    let stepped_up = world.log_in("analyst", &human.clone().by_two_factors());
+    let proved = world.policy.principal("analyst", Method::Scram).unwrap();
+    let credential = world.policy.credential(&proved).unwrap();
+    let both = |claims: Claims| claims.by_two_factors(credential.clone());
+    let stepped_up = world.log_in("analyst", &both(human.clone()));
     assert_eq!(stepped_up.unwrap().mfa, Some(now()));
+    // By another password, or before there were others, it was somebody else's.
+    let others = Claims {
+        credential: None,
+        ..both(human.clone())
+    };
+    for claims in [others, human.clone().by_two_factors("other".into())] {
+        let refused = world.log_in("analyst", &claims).unwrap_err();
+        assert_eq!(refused, TokenError::Credential);
+    }
     // Whoever acts has proved nothing by it, nor gets in by it.
-    let acting = |agent: &str| acting(agent, "analyst").by_two_factors();
+    let acting = |agent: &str| both(acting(agent, "analyst"));
     let agent = world.log_in("other", &acting("other")).unwrap();
     assert_eq!(agent.mfa, None);
     assert_eq!(agent.on_behalf_of.as_ref().unwrap().mfa, Some(now()));
@@ -252,17 +264,27 @@ fn a_second_factor_is_its_subject_s_alone_and_lasts_as_long_as_policy_has_it() {
         world.log_in("analyst", &acting("analyst")).unwrap_err(),
         TokenError::Identity
     );
-    let own = world.log_in("other", &claims("other").by_two_factors());
-    assert_eq!(own.unwrap().mfa, None);
-    // Without it in policy, it is none.
+    let own = world.log_in("other", &both(claims("other")));
+    assert_eq!(own.unwrap_err(), TokenError::Credential);
+    // Whatever was got by what policy has no longer ends, whoever has it.
+    let known = world.log_in("analyst", &both(human)).unwrap();
+    let password = text.replace("c2FsdHNhbHQ=", "c2FsdHNhbHRz");
+    let factor = TEXT.replace(
+        "roles: [reads],",
+        &format!("roles: [reads], totp: '{}',", sealed()),
+    );
+    for text in [TEXT, &password, &factor] {
+        let later = policy(text).trusting(world.policy.tokens().clone());
+        for known in [&agent, &known] {
+            let token = known.token.clone().unwrap();
+            let gone = later.still(known, &token, now()).unwrap_err();
+            assert_eq!(gone, TokenError::Credential, "{text}");
+        }
+        assert_eq!(later.credential(&proved).is_some(), text == factor);
+    }
+    let same = policy(&text).trusting(world.policy.tokens().clone());
     let token = agent.token.clone().unwrap();
-    let later = policy(TEXT).trusting(world.policy.tokens().clone());
-    let still = later.still(&agent, &token, now()).unwrap();
-    assert_eq!(still.on_behalf_of.unwrap().mfa, None);
-    let known = world.log_in("analyst", &human.by_two_factors()).unwrap();
-    let token = known.token.clone().unwrap();
-    let gone = later.still(&known, &token, now());
-    assert_eq!(gone.unwrap_err(), TokenError::Identity);
+    assert!(same.still(&agent, &token, now()).is_ok());
 }
 
 #[test]
