@@ -21,8 +21,8 @@ pub(super) struct Share {
     who: Arc<str>,
     /// Those that apply.
     grants: Vec<Arc<Digested<Grant>>>,
-    /// Those that want more than was shown: only their `block` and `hide` count, and
-    /// their limits.
+    /// Those that want more than was shown: they give nothing, and what the others give is no
+    /// more than if they did.
     locked: Vec<(Arc<Digested<Grant>>, Lock)>,
     /// Those that are not in force, for messages, and why.
     dormant: Vec<(Arc<Digested<Grant>>, String)>,
@@ -227,8 +227,14 @@ impl Share {
                 ),
             );
         }
-        let verdict = self.verdict(subject);
-        let actions = verdict.actions();
+        let verdict = self.verdict(subject, false);
+        // Nothing is more by what is left out than with it.
+        let whole = (!self.locked.is_empty()).then(|| self.verdict(subject, true));
+        let mut actions = verdict.actions();
+        if let Some(whole) = &whole {
+            let reached = whole.actions();
+            actions.retain(|action| reached.contains(action));
+        }
         if actions.is_empty() {
             return denied(relation, &self.why_not(subject, &verdict));
         }
@@ -246,7 +252,13 @@ impl Share {
             };
         };
         let columns = (0..relation.columns.len())
-            .map(|index| verdict.column(subject, index))
+            .map(|index| {
+                let own = verdict.column(subject, index);
+                match &whole {
+                    Some(whole) => stricter_column(own, &whole.column(subject, index)),
+                    None => own,
+                }
+            })
             .collect();
         RelationAccess {
             actions,
@@ -256,7 +268,8 @@ impl Share {
         }
     }
 
-    fn verdict<'a>(&'a self, subject: &Subject<'_>) -> Verdict<'a> {
+    /// Of the grants that apply, or as if the locked ones did too, after those.
+    fn verdict<'a>(&'a self, subject: &Subject<'_>, whole: bool) -> Verdict<'a> {
         let naming = |grant: &&Arc<Digested<Grant>>| grant.names(&subject.names);
         let locked = self.locked.iter().map(|(grant, _)| grant).filter(naming);
         let mut verdict = Verdict {
@@ -265,7 +278,9 @@ impl Share {
             others: BTreeMap::new(),
             unusable: None,
         };
-        for grant in self.grants.iter().filter(naming) {
+        let locked = self.locked.iter().map(|(grant, _)| grant);
+        let all = self.grants.iter().chain(locked.filter(|_| whole));
+        for grant in all.filter(naming) {
             let grant = &grant.value;
             verdict.heard.push(grant);
             let (filter, rule) = match row_filter(grant, subject) {

@@ -542,6 +542,33 @@ fn times_and_second_factors() {
     );
 }
 
+/// By rule 3 a grant can take something from what another shows: without its factor it does
+/// so as with it.
+#[test]
+fn nothing_is_more_without_a_factor_than_with_it() {
+    let masks = "[{ dataset: shop, tables: ['*'], tags: { email: { mask: email }, ssn: clear }, require: { mfa: true, max_age: 15min } }]";
+    let some = "[{ dataset: shop, tables: ['*'], tags: { '*': clear }, rows: { public.customers: \"region = 'EU'\" }, actions: [read, write] }]";
+    let others = "[{ dataset: shop, tables: ['*'], tags: { '*': { mask: hash } }, rows: { public.customers: \"region = 'US'\" }, require: { mfa: true } }]";
+    let seen = |policy: &Policy, minutes: Option<i64>| {
+        let now: jiff::Timestamp = NOW.parse().unwrap();
+        let principal = Principal {
+            mfa: minutes.map(|minutes| now - jiff::SignedDuration::from_mins(minutes)),
+            ..who(policy)
+        };
+        shown(CUSTOMERS, &ask(policy, &principal, CUSTOMERS, NOW))
+    };
+    let masked = "read: id=clear email=mask:email ssn=clear region=clear";
+    let hashed = "read: id=clear email=mask:hash ssn=mask:hash region=clear";
+    for (locked, expected) in [(masks, masked), (others, hashed)] {
+        let policy = two(locked, some);
+        for minutes in [Some(1), Some(20), None] {
+            let seen = seen(&policy, minutes);
+            let (columns, _) = seen.split_once(" where ").unwrap_or((&seen, ""));
+            assert_eq!(columns, expected, "{locked} {minutes:?}");
+        }
+    }
+}
+
 /// A factor that was proved too long ago is none; what its grants forbid stays forbidden.
 #[test]
 fn a_second_factor_ages() {
