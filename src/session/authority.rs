@@ -81,6 +81,7 @@ pub trait Authority: Send + Sync {
     fn admits(
         &self,
         principal: &Principal,
+        dataset: &str,
         now: jiff::Timestamp,
     ) -> Result<Option<jiff::Timestamp>, Told>;
 
@@ -302,11 +303,12 @@ impl Authority for Governed {
     fn admits(
         &self,
         principal: &Principal,
+        dataset: &str,
         now: jiff::Timestamp,
     ) -> Result<Option<jiff::Timestamp>, Told> {
         let policy = self.policy.borrow().clone();
         let current = current(&policy, principal, now)?;
-        policy.answers(&current, None)?;
+        policy.answers(&current, Some(dataset))?;
         Ok(current.until())
     }
 

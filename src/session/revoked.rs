@@ -27,7 +27,7 @@ pub(super) async fn revoked(session: &Session, principal: &Principal) -> Told {
     let told = loop {
         policy.mark_unchanged();
         let now = jiff::Timestamp::now();
-        let expires = match authority.admits(principal, now) {
+        let expires = match authority.admits(principal, &session.home.name, now) {
             Ok(expires) => expires,
             Err(told) => break told,
         };

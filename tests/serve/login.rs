@@ -215,7 +215,10 @@ fn a_second_factor_is_enrolled_proved_once_and_gives_the_rest() {
     assert!(end.contains("C28000"), "{end}");
     assert_eq!(refusal(&lesser.run(email, By::Simple)), None);
     let end = tokens::told(&mut agent);
-    assert!(end.contains("the password or second factor that this"), "{end}");
+    assert!(
+        end.contains("the password or second factor that this"),
+        "{end}"
+    );
     assert_eq!(by_token(&proxy, "jo", &token).err().unwrap(), "28P01");
 
     // Another password is another, whatever it is.

@@ -56,7 +56,10 @@ impl World {
 
     /// What it hears, if it may not stay.
     fn hears(&self, principal: &Principal) -> Option<String> {
-        let told = self.governed.admits(principal, Timestamp::now()).err()?;
+        let told = self
+            .governed
+            .admits(principal, "shop", Timestamp::now())
+            .err()?;
         assert_eq!(told.state.0, "28000");
         Some(told.message.into_owned())
     }
@@ -68,11 +71,15 @@ fn a_certificate_that_no_longer_holds_ends_its_session() {
     let trainer = world.trainer();
     // Until the list of revocations is out of date, at the latest.
     let now = Timestamp::now();
-    let until = world.governed.admits(&trainer, now).unwrap().unwrap();
+    let until = world
+        .governed
+        .admits(&trainer, "shop", now)
+        .unwrap()
+        .unwrap();
     let left = now.duration_until(until).as_secs();
     assert!((50..=60).contains(&left), "{left}");
     let later = until + jiff::SignedDuration::from_secs(1);
-    let told = world.governed.admits(&trainer, later).unwrap_err();
+    let told = world.governed.admits(&trainer, "shop", later).unwrap_err();
     assert!(told.message.contains("nothing in date says"), "{told:?}");
 
     let check = |text: &str, trust: Option<&Arc<Trust>>, expected: Option<&str>| {
@@ -101,6 +108,15 @@ fn a_certificate_that_no_longer_holds_ends_its_session() {
         check(&text, Some(&world.trust), Some("policy no longer names"));
     }
     check(TEXT, Some(&world.trust), None);
+    // Nor does an agent stay that nobody answers for, where its role or its dataset wants it.
+    for text in [
+        TEXT.replace("{ grants", "{ agents: { require: owner }, grants"),
+        format!("{TEXT}datasets: {{ shop: {{ agents: {{ require: delegation }} }} }}\n"),
+    ] {
+        check(&text, Some(&world.trust), Some("the agent `trainer` must"));
+    }
+    let elsewhere = format!("{TEXT}datasets: {{ other: {{ agents: {{ require: owner }} }} }}\n");
+    check(&elsewhere, Some(&world.trust), None);
 }
 
 #[test]
@@ -112,7 +128,10 @@ fn who_needs_a_certificate_from_now_on_and_has_shown_none_may_not_stay() {
         .principal("analyst", Method::Scram)
         .unwrap();
     assert_eq!(world.hears(&analyst), None);
-    assert_eq!(world.governed.admits(&analyst, Timestamp::now()), Ok(None));
+    assert_eq!(
+        world.governed.admits(&analyst, "shop", Timestamp::now()),
+        Ok(None)
+    );
     // A password that has been taken away is no way to stay.
     let (start, end) = (TEXT.find("scram:").unwrap(), TEXT.find("=' }").unwrap());
     let by_certificate = TEXT.replace(&TEXT[start..end + 2], "certificate: 'dns:analyst.corp'");

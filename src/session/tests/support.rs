@@ -92,7 +92,12 @@ impl Authority for Trial {
         self.1.subscribe()
     }
 
-    fn admits(&self, _: &Principal, _: jiff::Timestamp) -> Result<Option<jiff::Timestamp>, Told> {
+    fn admits(
+        &self,
+        _: &Principal,
+        _: &str,
+        _: jiff::Timestamp,
+    ) -> Result<Option<jiff::Timestamp>, Told> {
         match self.rules().gone {
             true => Err(Told::fatal(SqlState::INVALID_AUTHORIZATION, "gone")),
             false => Ok(None),
@@ -102,10 +107,10 @@ impl Authority for Trial {
     fn standing(
         &self,
         principal: &Principal,
-        _: &str,
+        dataset: &str,
         now: jiff::Timestamp,
     ) -> Result<Standing, Told> {
-        self.admits(principal, now)?;
+        self.admits(principal, dataset, now)?;
         let rules = self.rules();
         Ok(Standing {
             principal: principal.clone(),
