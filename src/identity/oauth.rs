@@ -7,6 +7,8 @@
 //! Sources: RFC 7628, section 3; RFC 6750, section 2.1;
 //! <https://www.postgresql.org/docs/18/sasl-authentication.html#SASL-OAUTHBEARER>
 
+use std::fmt;
+
 use crate::error::{SqlState, Tell, Told};
 
 /// The mechanism.
@@ -15,7 +17,7 @@ pub const OAUTHBEARER: &str = "OAUTHBEARER";
 pub const DUMMY: &[u8] = b"\x01";
 
 /// What a client gives.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub enum Given<'a> {
     /// A token, which has the form of one.
     Token(&'a str),
@@ -23,6 +25,16 @@ pub enum Given<'a> {
     Malformed,
     /// Nothing: it asks where tokens are to be had.
     Nothing,
+}
+
+impl fmt::Debug for Given<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token(_) => "Token",
+            Self::Malformed => "Malformed",
+            Self::Nothing => "Nothing",
+        })
+    }
 }
 
 /// Where tokens are to be had.

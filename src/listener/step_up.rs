@@ -4,8 +4,9 @@
 //! Knows nothing about codes. A client asks for it by a protocol option that no other
 //! server knows, so what follows AuthenticationOk is ours: AuthenticationCleartextPassword
 //! asks for the code, a password message gives it, and two ParameterStatus tell the token
-//! and when it expires. Invariant: neither goes where others read along.
+//! and when it expires. Invariant: neither goes where others read along, or is shown by `Debug`.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use jiff::Timestamp;
@@ -24,7 +25,7 @@ pub(crate) const EXPIRES: &str = "pgveil_token_expires";
 const CODE: usize = 64;
 
 /// What is asked for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Asked<'a> {
     /// Who has proved a password.
     pub principal: &'a Principal,
@@ -39,12 +40,29 @@ pub struct Asked<'a> {
 }
 
 /// A token that is given.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Issued {
     /// The token itself.
     pub token: String,
     /// When it expires.
     pub expires: Timestamp,
+}
+
+impl fmt::Debug for Asked<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Asked")
+            .field("principal", &self.principal.name)
+            .field("agent", &self.agent)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Issued {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Issued")
+            .field("expires", &self.expires)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'a> Asked<'a> {

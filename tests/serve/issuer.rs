@@ -165,6 +165,13 @@ fn keys_are_fetched_where_the_issuer_says_and_again_for_one_that_is_not_known() 
     let end = told(&mut last);
     assert!(end.contains("token is used no longer"), "{end}");
     failing("it has no key to verify");
+
+    // What it says of itself is not on record at any length.
+    let long = format!("http://127.0.0.1:1/{}", "x".repeat(5_000));
+    let far = json!({ "issuer": issuer, "jwks_uri": long });
+    pages.put(DOCUMENT, far.to_string());
+    failing("xxxxx");
+    assert!(errors().iter().all(|error| error.len() < 400));
 }
 
 #[test]

@@ -10,7 +10,8 @@ use crate::audit::record::{What, clipped};
 use crate::audit::{Event, Log};
 use crate::listener::{Refusal, Refused};
 
-/// So many are recorded one by one…
+/// So many are recorded one by one, and as many of those who have a password and not the code
+/// that goes with it: nobody else can keep out of the record that somebody guesses codes…
 const FAILURES: u32 = 20;
 /// … in this time; of the others there is one record, at its end.
 const WINDOW: Duration = Duration::from_secs(1);
@@ -27,6 +28,8 @@ pub(super) struct Failures {
 struct Window {
     began: Instant,
     recorded: u32,
+    /// Of those who had proved a password.
+    recorded_halfway: u32,
     omitted: u64,
 }
 
@@ -35,6 +38,7 @@ impl Failures {
         let window = Window {
             began: Instant::now(),
             recorded: 0,
+            recorded_halfway: 0,
             omitted: 0,
         };
         Self {
@@ -47,7 +51,8 @@ impl Failures {
     /// certificate.
     pub(super) async fn record(&self, refusal: &Refusal<'_>) {
         let showed = matches!(refusal.why, Refused::Key(_));
-        if refusal.user.is_none() && !showed || !self.has_room() {
+        let halfway = matches!(refusal.why, Refused::Login { .. });
+        if refusal.user.is_none() && !showed || !self.has_room(halfway) {
             return;
         }
         let why = refusal.why.to_string();
@@ -69,14 +74,18 @@ impl Failures {
     }
 
     /// Whether this one is recorded by itself; otherwise it is counted.
-    fn has_room(&self) -> bool {
+    fn has_room(&self, halfway: bool) -> bool {
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         if window.began.elapsed() >= WINDOW {
             window.began = Instant::now();
-            window.recorded = 0;
+            (window.recorded, window.recorded_halfway) = (0, 0);
         }
-        if window.recorded < FAILURES {
-            window.recorded += 1;
+        let recorded = match halfway {
+            true => &mut window.recorded_halfway,
+            false => &mut window.recorded,
+        };
+        if *recorded < FAILURES {
+            *recorded += 1;
             return true;
         }
         window.omitted += 1;
@@ -105,6 +114,7 @@ mod tests {
     use super::*;
     use crate::audit::Durability;
     use crate::error::Tell as _;
+    use crate::identity::login::LoginError;
 
     #[tokio::test]
     async fn a_flood_is_counted_and_a_name_is_cut() {
@@ -125,6 +135,18 @@ mod tests {
         for _ in 0..500 {
             failures.record(&refusal).await;
         }
+        // Who has the password of somebody is on record by itself all the same.
+        let guess = Refused::Login {
+            user: "jo".into(),
+            why: LoginError::Wrong,
+        };
+        let guessing = Refusal {
+            user: Some("jo"),
+            told: guess.tell(),
+            why: &guess,
+            ..refusal
+        };
+        failures.record(&guessing).await;
         tokio::time::sleep(WINDOW + Duration::from_millis(200)).await;
         let text = std::fs::read_to_string(&path).unwrap();
         let records: Vec<serde_json::Value> = text
@@ -140,7 +162,8 @@ mod tests {
             of("authentication_failures_omitted"),
         );
         let omitted: u64 = summed.iter().map(|it| it["count"].as_u64().unwrap()).sum();
-        assert_eq!(one_by_one.len() as u64 + omitted, 500);
+        assert_eq!(one_by_one.len() as u64 + omitted, 501);
+        assert!(one_by_one.iter().any(|it| it["user"] == "jo"), "{text}");
         assert!(one_by_one.len() < 100, "{}", one_by_one.len());
         for field in ["user", "dataset", "application"] {
             assert_eq!(one_by_one[0][field], "ä".repeat(31));

@@ -21,6 +21,8 @@ use crate::identity::token;
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// A set of keys, or what an issuer says of itself, is no longer.
 const LONGEST: usize = 256 << 10;
+/// An error has no more characters.
+const REASON: usize = 300;
 /// How long no issuer is asked again, whatever its tokens say.
 const REST: Duration = Duration::from_secs(3);
 /// How soon one is asked again that could not be.
@@ -174,7 +176,10 @@ impl Keys {
         };
         let now = Instant::now();
         let none = token::Jwks::none(source.missed.clone());
-        let (known, error) = match source.fetch(&before.jwks) {
+        // What it says of itself, which is quoted, may be long.
+        let fetched = source.fetch(&before.jwks);
+        let fetched = fetched.map_err(|error| error.chars().take(REASON).collect::<String>());
+        let (known, error) = match fetched {
             Ok(jwks) => {
                 let none = jwks.is_empty().then(|| token::NO_USE.to_owned());
                 let at = Some(now);
