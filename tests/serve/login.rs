@@ -174,6 +174,13 @@ fn a_second_factor_is_enrolled_proved_once_and_gives_the_rest() {
         seen.contains("one@example.com") && seen.contains("123-45-6789"),
         "{seen}"
     );
+    // One text is planned for each of the two, however often.
+    for _ in 0..3 {
+        let seen = show(&lesser.run(email, By::Simple));
+        assert!(seen.contains("o***@example.com"), "{seen}");
+        let seen = show(&all.run(email, By::Simple));
+        assert!(seen.contains("one@example.com"), "{seen}");
+    }
     let record = proxy.events("statement").pop().unwrap();
     let stamp = &record["principal"]["token"];
     assert_eq!(stamp["amr"], json!(["mfa", "otp", "pwd"]));
