@@ -5,7 +5,10 @@
 //!
 //! Source: <https://www.postgresql.org/docs/18/sasl-authentication.html#SASL-OAUTHBEARER>
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use tokio::time::timeout;
 
 use super::handshake::{Caller, initial_response, one_line, response, send};
 use super::{Identities, Refused, Stream};
@@ -17,6 +20,8 @@ use crate::wire::{self, Authentication};
 
 /// What stands around a token.
 const AROUND: usize = 1024;
+/// How long a client that was refused may take to hear it.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Has a client prove who it is by OAUTHBEARER. What remains to be said where it does is left
 /// in `out`.
@@ -54,10 +59,17 @@ pub(super) async fn bearer<I: Identities>(
         }
         Given::Nothing => Err(Refused::Discovery(user())),
     };
-    if taken.is_err() {
-        let discovery = identities.discovery(caller.user);
-        ask(stream, &refusal(discovery.as_ref())).await?;
-        if response(stream, AROUND).await? != DUMMY {
+    let discovery = taken.is_err().then(|| identities.discovery(caller.user));
+    if let Some(discovery) = discovery {
+        let saying = async {
+            ask(stream, &refusal(discovery.as_ref())).await?;
+            response(stream, AROUND).await
+        };
+        let heard = timeout(PATIENCE, saying).await;
+        // Whatever the client does when it has heard it, a verdict stands.
+        if let Err(Refused::Discovery(_)) = taken
+            && heard.map_err(|_| Refused::SlowAuthentication)?? != DUMMY
+        {
             return Err(OAuthError::Dummy.into());
         }
     }

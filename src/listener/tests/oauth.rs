@@ -147,13 +147,14 @@ async fn malformed_messages_are_refused() {
         b"\0",
         b"n,,\x01auth=Bearer abc\x01\x01",
     ] {
-        let answer = answer(&proxy, "job", &[bearer("x"), reply(wrong)]).await;
-        let end = answer.iter().rposition(|byte| *byte == b'}').unwrap();
-        is_error(
-            &answer[end + 1..],
-            violation,
-            "a refusal is answered by one byte",
-        );
+        let after = |answer: &[u8]| answer.iter().rposition(|byte| *byte == b'}').unwrap() + 1;
+        let asked = sasl_initial(MECHANISM, b"n,,\x01auth=\x01\x01");
+        let heard = answer(&proxy, "job", &[asked, reply(wrong)]).await;
+        let one = "a refusal is answered by one byte";
+        is_error(&heard[after(&heard)..], violation, one);
+        // Of a token that was looked at, the verdict stands.
+        let heard = answer(&proxy, "job", &[bearer("x"), reply(wrong)]).await;
+        is_error(&heard[after(&heard)..], "28000", "authentication failed");
     }
     let credential = startup(
         0x3_0000,
@@ -164,4 +165,22 @@ async fn malformed_messages_are_refused() {
         "22023",
         "`token` or `oauth`",
     );
+}
+
+#[tokio::test]
+async fn who_leaves_before_the_verdict_has_failed_all_the_same() {
+    let proxy = Proxy::start(|_| ()).await;
+    let mut stream = proxy.connect().await;
+    let all = [first("job"), bearer("x")].concat();
+    stream.write_all(&all).await.unwrap();
+    assert_eq!(read_message(&mut stream).await.unwrap().0, b'R');
+    assert_eq!(read_message(&mut stream).await.unwrap().0, b'R');
+    drop(stream);
+    for _ in 0..100 {
+        if !proxy.echo.refusals.lock().unwrap().is_empty() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    proxy.refusals(&[(Some("job"), "28000")]);
 }
