@@ -312,6 +312,11 @@ impl Log {
         self.ask(Ask::Prune { from, first, files }).await
     }
 
+    /// How long the file is that is appended to, in bytes, as far as it was written.
+    pub(super) fn len(&self) -> u64 {
+        lock(&self.0.writer).len()
+    }
+
     async fn ask(&self, what: Ask) -> Result<(), LogError> {
         let Some(sealer) = &self.0.sealer else {
             return Ok(());

@@ -3,10 +3,12 @@
 //! Knows nothing about who reads. Invariant: what is removed is whole files, the oldest,
 //! whose records are signed, under a checkpoint that is held elsewhere, and taken by
 //! everybody who is to have them; and a record that says so, signed itself, is there first.
+//! Whoever may write there cannot have more removed than the rule says by what they write:
+//! before it is said, what is to go is held against the tree, whose root the proxy has.
 //! Tiles stay, so that all that is left can still be verified: see [`super::verify`].
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,8 +16,12 @@ use serde::Deserialize;
 
 use super::Log;
 use super::segments::{Places, Segment, lines};
-use super::tree::note::{Removal, Verifier};
+use super::tree::note::{Checkpoint, Removal, Verifier};
+use super::tree::{Hash, Kind, WIDTH, entry, includes, leaf};
 use crate::config::Retention;
+
+/// No record's line is longer, in bytes.
+const LONGEST: u64 = 256 << 20;
 
 /// What may be removed at the most, by those who need it.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +42,7 @@ pub async fn prune(
     rule: &Retention,
     spare: Spare,
 ) -> io::Result<usize> {
-    let due = due(places, rule, spare, jiff::Timestamp::now())?;
+    let due = due(places, rule, spare, log.len())?;
     let (Some(oldest), false) = (places.all()?.into_iter().next(), due.files.is_empty()) else {
         return Ok(0);
     };
@@ -56,12 +62,16 @@ struct Due {
     first: u64,
 }
 
-fn due(places: &Places, rule: &Retention, spare: Spare, now: jiff::Timestamp) -> io::Result<Due> {
-    let all = places.all()?;
+/// Of the file that is appended to, only so many bytes count: what is behind them is nobody's.
+fn due(places: &Places, rule: &Retention, spare: Spare, live: u64) -> io::Result<Due> {
+    let (all, now) = (places.all()?, jiff::Timestamp::now());
     let may = signed(places)?.min(spare.taken).min(spare.copied);
     let mut sizes = Vec::new();
     for segment in &all {
         sizes.push(segment.path.metadata()?.len());
+    }
+    if let Some(last) = sizes.last_mut() {
+        *last = live.min(*last);
     }
     let mut total: u64 = sizes.iter().sum();
     let mut due = Due::default();
@@ -79,6 +89,99 @@ fn due(places: &Places, rule: &Retention, spare: Spare, now: jiff::Timestamp) ->
         due.first = next.first;
     }
     Ok(due)
+}
+
+/// Holds the files whose records come before that one against the tree: all of those records,
+/// and that one, by whose time they are old.
+///
+/// # Errors
+/// Where a record is not what was signed, or one is missing.
+pub(super) fn check(places: &Places, first: u64, head: &Checkpoint) -> io::Result<()> {
+    let mut signed = Signed {
+        places,
+        head,
+        tile: None,
+    };
+    let all = places.all()?;
+    let going = all.iter().take_while(|segment| segment.first < first);
+    let mut index = all.first().map_or(first, |oldest| oldest.first);
+    for segment in going {
+        if segment.first != index {
+            return Err(other(index));
+        }
+        let mut file = BufReader::with_capacity(1 << 18, File::open(&segment.path)?);
+        while let Some(line) = line(&mut file)? {
+            signed.holds(index, &line)?;
+            index += 1;
+        }
+    }
+    let next = all.iter().find(|segment| segment.first == first);
+    let Some(next) = next.filter(|_| index == first) else {
+        return Err(other(index));
+    };
+    match line(&mut BufReader::new(File::open(&next.path)?))? {
+        Some(line) if first < head.size => signed.holds(first, &line),
+        // None of it is signed yet, so its time is nobody's word.
+        _ => Err(other(first)),
+    }
+}
+
+/// The next whole line, without its end; what a file ends with that is none is as one that
+/// is wrong.
+fn line(file: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
+    let mut line = Vec::new();
+    file.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
+    match line.pop() {
+        Some(b'\n') => Ok(Some(line)),
+        Some(_) => Err(io::Error::other("a line without an end")),
+        None => Ok(None),
+    }
+}
+
+fn other(index: u64) -> io::Error {
+    io::Error::other(format!(
+        "record {index} is not what was signed, so nothing is removed (hint: `pgveil audit verify`)"
+    ))
+}
+
+/// What the tree has, as far as its root says so.
+struct Signed<'a> {
+    places: &'a Places,
+    head: &'a Checkpoint,
+    /// Of which records, and their leaves
+    tile: Option<(u64, Vec<Hash>)>,
+}
+
+impl Signed<'_> {
+    fn holds(&mut self, index: u64, line: &[u8]) -> io::Result<()> {
+        let width = WIDTH as u64;
+        let (tile, at) = (index / width, (index % width) as usize);
+        let leaves = match self.tile.take() {
+            Some((of, leaves)) if of == tile => leaves,
+            _ => self.leaves(index)?,
+        };
+        let same = leaves.get(at) == Some(&leaf(&entry(line)));
+        self.tile = Some((tile, leaves));
+        if same { Ok(()) } else { Err(other(index)) }
+    }
+
+    /// The leaves of a record's tile. One that leads to the root vouches for all of them: the
+    /// others are on its way there.
+    fn leaves(&self, index: u64) -> io::Result<Vec<Hash>> {
+        let (width, size) = (WIDTH as u64, self.head.size);
+        let tile = index / width;
+        let held = size.saturating_sub(tile * width).min(width) as usize;
+        let store = self.places.tree();
+        let leaves = store.tile(Kind::Hashes(0), tile, held)?;
+        let own = leaves
+            .get((index % width) as usize)
+            .ok_or_else(|| other(index))?;
+        let path = store.inclusion(index, size)?;
+        match includes(own, index, size, &path, &self.head.root) {
+            true => Ok(leaves),
+            false => Err(other(index)),
+        }
+    }
 }
 
 /// How long ago its first record was made.

@@ -22,6 +22,7 @@ use super::log::LogError;
 use super::open::Opened;
 use super::progress::Progress;
 use super::record::What;
+use super::retention;
 use super::segments::{Places, lines};
 use super::tree::note::{Checkpoint, Removal, Signer};
 use super::tree::store::Store;
@@ -340,6 +341,7 @@ impl Sealer {
         if first <= self.pruned {
             return Ok(());
         }
+        retention::check(&self.places, first, &head)?;
         let note = self.sealing.signer.sign_removal(&Removal { first, head });
         let pruned = What::LogPruned {
             from,

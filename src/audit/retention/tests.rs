@@ -275,25 +275,10 @@ async fn what_said_so_is_there_first_however_durable_records_are() {
 #[tokio::test]
 async fn what_cannot_be_removed_is_told_of_once() {
     let trial = Trial::new().await;
-    // A directory in its place, which no file's removal removes.
-    let (file, aside) = (trial.places().closing(0), trial.directory.path().join("0"));
-    fs::rename(&file, &aside).unwrap();
-    fs::create_dir(&file).unwrap();
-    let rule = Retention {
-        age: SOON,
-        size: None,
-    };
-    let spare = Spare {
-        taken: 299,
-        copied: u64::MAX,
-    };
     for _ in 0..3 {
-        let pruned = prune(&trial.places(), &trial.log, &rule, spare).await;
-        pruned.unwrap_err();
+        trial.log.prune(0, 200, 2).await.unwrap();
     }
     assert_eq!(trial.told().len(), 1);
-    fs::remove_dir(&file).unwrap();
-    fs::rename(&aside, &file).unwrap();
     assert_eq!(trial.prune(SOON, None, 299).await, 2);
     assert_eq!(trial.told().len(), 1);
     assert_eq!(trial.verify().unwrap().pruned, 200);
@@ -331,4 +316,60 @@ async fn nothing_goes_that_cannot_be_told_of() {
         5
     );
     trial.verify().unwrap();
+}
+
+#[tokio::test]
+async fn nothing_goes_on_the_word_of_who_may_write_there() {
+    let trial = Trial::new().await;
+    let places = trial.places();
+    let refused = async |size| {
+        let rule = Retention {
+            age: size_or_soon(size),
+            size,
+        };
+        let spare = Spare {
+            taken: u64::MAX,
+            copied: u64::MAX,
+        };
+        let said = prune(&places, &trial.log, &rule, spare).await;
+        let said = said.unwrap_err().to_string();
+        assert!(said.contains("not what was signed"), "{said}");
+        assert!(trial.told().is_empty());
+        assert_eq!(places.all().unwrap().first().unwrap().first, 0);
+    };
+    // A file that makes the whole too large, and stands before none that is signed.
+    let large = places.closing(450);
+    File::create(&large).unwrap().set_len(1 << 32).unwrap();
+    refused(Some(1 << 30)).await;
+    fs::remove_file(large).unwrap();
+    // Nor what is behind the end of the one that is appended to.
+    let live = fs::OpenOptions::new()
+        .write(true)
+        .open(&places.live)
+        .unwrap();
+    let end = live.metadata().unwrap().len();
+    live.set_len(1 << 32).unwrap();
+    assert_eq!(trial.prune(None, Some(1 << 30), u64::MAX).await, 0);
+    live.set_len(end).unwrap();
+    // Records that look old, in what stays and in what goes.
+    for (first, line) in [(100, 0), (0, 7)] {
+        let file = places.closing(first);
+        let text = fs::read_to_string(&file).unwrap();
+        let mut lines: Vec<_> = text.split_inclusive('\n').map(str::to_owned).collect();
+        lines[line] = lines[line].replace("\"time\":\"20", "\"time\":\"19");
+        assert_ne!(lines.concat(), text);
+        fs::write(&file, lines.concat()).unwrap();
+        refused(None).await;
+        fs::write(&file, text).unwrap();
+    }
+    // One that says to begin elsewhere.
+    fs::rename(places.closing(100), places.closing(199)).unwrap();
+    refused(None).await;
+    fs::rename(places.closing(199), places.closing(100)).unwrap();
+    assert_eq!(trial.prune(SOON, None, 299).await, 2);
+    assert_eq!(trial.verify().unwrap().pruned, 200);
+}
+
+fn size_or_soon(size: Option<usize>) -> Option<Duration> {
+    SOON.filter(|_| size.is_none())
 }
