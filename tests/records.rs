@@ -429,10 +429,14 @@ fn reports_are_summed_up_and_packed_with_what_proves_them() {
 
     proxy.signal("TERM");
     assert!(proxy.ended().success());
-    asked(&proxy, "report column customers.email --pack pack");
+    asked(
+        &proxy,
+        "report column customers.email --since 1h --pack pack",
+    );
     let pack = proxy.home().join("pack");
     let page = std::fs::read_to_string(pack.join("report.html")).unwrap();
     assert!(page.contains("&lt;script&gt;alert(1)"), "{page}");
+    assert!(page.contains("who saw customers.email, from 20"), "{page}");
     assert!(!page.contains("<script"), "{page}");
     assert!(!page.contains("not signed yet"), "{page}");
     let sums = Command::new("sha256sum")

@@ -71,6 +71,26 @@ pub fn tell(places: &Places, did: Did, what: &str) -> io::Result<PathBuf> {
     Ok(path)
 }
 
+/// Has notes taken in that a proxy before this one had begun to: once too often rather than
+/// not at all.
+///
+/// # Errors
+/// Where there is a directory of them that cannot be read.
+pub fn resume(places: &Places) -> io::Result<()> {
+    let entries = match fs::read_dir(places.directory.join("readers")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|it| it == "taken") {
+            // One that cannot be moved could not be taken in either.
+            let _ = fs::rename(&path, path.with_extension("json"));
+        }
+    }
+    Ok(())
+}
+
 /// Takes notes into the log.
 ///
 /// # Errors
@@ -212,6 +232,15 @@ mod tests {
         assert_eq!(records[1]["by"], own.as_str());
         assert_eq!(records[2]["what"].as_str().unwrap().len(), 512);
         assert_eq!(fs::read_dir(&readers).unwrap().count(), TOGETHER);
+        // What a proxy that was killed had begun to take in.
+        let note = tell(&places, Did::Verified, "begun").unwrap();
+        fs::rename(&note, note.with_extension("taken")).unwrap();
+        resume(&places).unwrap();
+        take_in(&places, &log).await.unwrap();
+        resume(&places).unwrap();
+        take_in(&places, &log).await.unwrap();
+        let text = fs::read_to_string(&places.live).unwrap();
+        assert_eq!(text.matches("begun").count(), 1);
         // What cannot be taken away is not taken in, and keeps nothing else from being.
         let note = tell(&places, Did::Read, "stays").unwrap();
         fs::create_dir(note.with_extension("taken")).unwrap();

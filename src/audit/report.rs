@@ -183,15 +183,21 @@ impl Report {
         self.groups.iter().map(row).collect()
     }
 
-    /// What it is about, in words.
+    /// What it is about, in words, and of when.
     pub fn title(&self) -> String {
-        match &self.about {
+        let mut title = match &self.about {
             About::Column(column) => format!("who saw {column}"),
             About::Identity(name) => format!("what {name} saw"),
             About::Denials => "what was refused".into(),
             About::OutsideHours(hours) => format!("access outside {hours}"),
             About::Kinds => "humans, agents and services".into(),
+        };
+        for (word, moment) in [("from", &self.filter.since), ("before", &self.filter.until)] {
+            if let Some(moment) = moment {
+                title.push_str(&format!(", {word} {moment}"));
+            }
         }
+        title
     }
 
     /// The entries that it is made of, by their `id`.

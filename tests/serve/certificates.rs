@@ -105,6 +105,8 @@ impl World {
         shown: Option<&Issued>,
         password: Option<&str>,
     ) -> (String, String) {
+        // Of more than 20 in a second, the rest is only counted.
+        std::thread::sleep(Duration::from_millis(80));
         let before = self.proxy.events("authentication_failure").len();
         let output = self.run(user, shown, password);
         assert!(!output.status.success(), "{output:?}");

@@ -46,6 +46,9 @@ pub(super) async fn prune(
 /// Takes in what readers of the log did.
 pub(super) async fn take_in(config: config::Audit, log: Log) {
     let mut failing = false;
+    if let Err(error) = readers::resume(&Places::of(&config.file)) {
+        tracing::error!(%error, "what readers of the audit log did may not be on record");
+    }
     loop {
         let taken = last(&config, &log).await;
         if let (Err(error), false) = (&taken, failing) {
