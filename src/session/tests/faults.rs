@@ -199,7 +199,7 @@ async fn no_record_no_answer() {
     let mut raw = proxy.raw().await;
     assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
     let mut other = proxy.raw().await;
-    drop(reader);
+    leave(reader, &path).await;
     // This one's intent is the first that cannot be written: it is not sent.
     assert_eq!(raw.ask(&[q("SELECT 2")]).await, "ERROR:58030 Z:I");
     assert_eq!(other.ask(&[q("SELECT 3")]).await, "ERROR:58030 Z:I");

@@ -174,7 +174,7 @@ async fn unwritable() -> (Pipe, Proxy, Raw) {
     let proxy = Proxy::with(pipe.path.to_str()).await;
     let mut raw = proxy.raw().await;
     assert_eq!(raw.ask(&[q("SELECT 1")]).await, "T D:1 C:SELECT_1 Z:I");
-    drop(reader);
+    leave(reader, &pipe.path).await;
     (pipe, proxy, raw)
 }
 
@@ -261,7 +261,7 @@ async fn a_refusal_of_the_log_s_fails_an_open_transaction() {
     let proxy = Proxy::with(pipe.path.to_str()).await;
     let mut raw = proxy.raw().await;
     assert_eq!(raw.ask(&[q("BEGIN")]).await, "C:BEGIN Z:T");
-    drop(reader);
+    leave(reader, &pipe.path).await;
     assert_eq!(raw.ask(&[pbe("SELECT 1"), s()]).await, "ERROR:58030 Z:E");
     let _reader = pipe.reader();
     assert_eq!(raw.ask(&[q("ROLLBACK")]).await, "C:ROLLBACK Z:I");

@@ -662,3 +662,18 @@ pub(super) fn any(tag: u8, body: &[u8]) -> Vec<u8> {
 pub(super) fn pbe(text: &str) -> Vec<u8> {
     [p("", text), b("", ""), e("", 0)].concat()
 }
+
+/// Stops reading a pipe. A child of another test's has its end, too, from its fork to its
+/// exec: then somebody would still read.
+pub(super) async fn leave(reader: std::fs::File, pipe: &std::path::Path) {
+    drop(reader);
+    let is_read = || {
+        let mut options = std::fs::OpenOptions::new();
+        // O_NONBLOCK: where nobody reads, ENXIO.
+        std::os::unix::fs::OpenOptionsExt::custom_flags(options.write(true), 0o4000);
+        options.open(pipe).is_ok()
+    };
+    while is_read() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+}
