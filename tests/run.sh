@@ -39,8 +39,6 @@ target="${CARGO_TARGET_DIR:-target}"
 # Debug information is half of the time and most of the space of a test build; a panic
 # says where it was without.
 export CARGO_PROFILE_DEV_DEBUG="${CARGO_PROFILE_DEV_DEBUG:-none}"
-# Most of what tests do is wait: for servers to start, and for what must not happen.
-export RUST_TEST_THREADS="${RUST_TEST_THREADS:-4}"
 
 bao=""
 copy=""
