@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use ureq::http::Uri;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+
+use crate::roots;
 
 /// An address that may be asked: `https`, or `http` of this machine (`localhost`,
 /// `127.0.0.0/8`, `::1`).
@@ -217,13 +218,7 @@ fn named(path: &Path) -> Result<Vec<CertificateDer<'static>>, HttpError> {
         why,
     };
     let pem = std::fs::read(path).map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let roots: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-        .collect::<Result<_, _>>()
-        .map_err(|error| wrong(format!("is not a PEM file: {error}")))?;
-    match roots.is_empty() {
-        true => Err(wrong("holds no certificate".into())),
-        false => Ok(roots),
-    }
+    roots::certificates(&pem).map_err(|error| wrong(error.to_string()))
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ pub mod http;
 pub mod identity;
 pub mod listener;
 pub mod policy;
+mod roots;
 pub mod secret;
 pub mod session;
 pub mod sinks;

@@ -11,13 +11,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 
 use super::batch::{Batch, Record};
 use super::{Deliver, Fault, PATIENCE};
 use crate::config;
+use crate::roots;
 
 /// Facility 13, log audit.
 const FACILITY: u8 = 13;
@@ -126,13 +126,7 @@ fn word(text: &str, most: usize) -> String {
 }
 
 fn trusting(pem: &[u8]) -> Result<ClientConfig, Fault> {
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        roots.add(certificate.map_err(|error| format!("its `ca`: {error}"))?)?;
-    }
-    if roots.is_empty() {
-        return Err("its `ca` holds no certificate".into());
-    }
+    let roots = roots::store(pem).map_err(|error| format!("its `ca` {error}"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?

@@ -14,7 +14,6 @@ use ring::digest;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -27,6 +26,7 @@ use super::connect::{Target, TlsMode, send};
 use super::frame::frontend::put_ssl_request;
 use super::refusal::Cause;
 use super::stream::Stream;
+use crate::roots;
 
 /// TLS over a fresh connection, as the target's mode says.
 pub(super) async fn negotiate(target: &Target, tcp: TcpStream) -> Result<Stream, Cause> {
@@ -113,18 +113,7 @@ async fn roots(path: &Path) -> Result<RootCertStore, Cause> {
     let pem = tokio::fs::read(path)
         .await
         .map_err(|error| wrong(format!("cannot be read: {error}")))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate =
-            certificate.map_err(|error| wrong(format!("is not a PEM file: {error}")))?;
-        roots
-            .add(certificate)
-            .map_err(|error| wrong(format!("has a certificate that cannot be used: {error}")))?;
-    }
-    match roots.is_empty() {
-        true => Err(wrong("holds no certificate".into())),
-        false => Ok(roots),
-    }
+    roots::store(&pem).map_err(|error| wrong(error.to_string()))
 }
 
 /// Checks less than the host's name: the chain only (`verify-ca`), or, without
