@@ -247,7 +247,7 @@ impl One {
         let name = self.progress.name().clone();
         let (records, reached) = match self.again.take() {
             Some(again) => again,
-            None => (self.read(reached.signed)?, reached.clone()),
+            None => (self.read(reached)?, reached.clone()),
         };
         let batch = Batch {
             log: &name,
@@ -267,12 +267,13 @@ impl One {
     }
 
     /// What is sent next.
-    fn read(&mut self, signed: u64) -> io::Result<Vec<Record>> {
+    fn read(&mut self, reached: &Reached) -> io::Result<Vec<Record>> {
+        let signed = reached.signed;
         if !self.deliver.takes_records() {
             return Ok(self.tail.skip(signed));
         }
         let read = self.tail.read(signed, self.most)?;
-        let good = self.tail.genuine(&read, signed)?;
+        let good = self.tail.genuine(&read, reached)?;
         if good == read.len() {
             return Ok(read);
         }

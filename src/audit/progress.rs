@@ -6,6 +6,9 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::tree::Hash;
+use super::tree::note::Checkpoint;
+
 /// How far.
 #[derive(Debug)]
 pub struct Progress {
@@ -19,6 +22,8 @@ pub struct Progress {
 pub struct Reached {
     /// How many records are signed
     pub signed: u64,
+    /// The root of their tree
+    pub root: Hash,
     /// The checkpoint that says so; empty where there is none yet
     pub note: Arc<str>,
     /// How many are under a checkpoint that was put elsewhere
@@ -63,9 +68,9 @@ impl Progress {
         self.tell(|it| it.ended = true);
     }
 
-    pub(super) fn sign(&self, signed: u64, note: &str) {
+    pub(super) fn sign(&self, head: &Checkpoint, note: &str) {
         self.tell(|it| {
-            it.signed = signed;
+            (it.signed, it.root) = (head.size, head.root);
             it.note = note.into();
         });
     }

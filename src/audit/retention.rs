@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::Log;
 use super::segments::{Places, Segment, lines};
 use super::tree::note::{Checkpoint, Removal, Verifier};
-use super::tree::{Hash, Kind, WIDTH, entry, includes, leaf};
+use super::tree::signed::Signed;
 use crate::config::Retention;
 
 /// No record's line is longer, in bytes.
@@ -97,10 +97,10 @@ fn due(places: &Places, rule: &Retention, spare: Spare, live: u64) -> io::Result
 /// # Errors
 /// Where a record is not what was signed, or one is missing.
 pub(super) fn check(places: &Places, first: u64, head: &Checkpoint) -> io::Result<()> {
-    let mut signed = Signed {
-        places,
-        head,
-        tile: None,
+    let mut signed = Signed::new(places.tree(), head.clone());
+    let mut holds = |index, line: &[u8]| match signed.holds(index, line)? {
+        true => Ok(()),
+        false => Err(other(index)),
     };
     let all = places.all()?;
     let going = all.iter().take_while(|segment| segment.first < first);
@@ -111,7 +111,7 @@ pub(super) fn check(places: &Places, first: u64, head: &Checkpoint) -> io::Resul
         }
         let mut file = BufReader::with_capacity(1 << 18, File::open(&segment.path)?);
         while let Some(line) = line(&mut file)? {
-            signed.holds(index, &line)?;
+            holds(index, &line)?;
             index += 1;
         }
     }
@@ -120,9 +120,8 @@ pub(super) fn check(places: &Places, first: u64, head: &Checkpoint) -> io::Resul
         return Err(other(index));
     };
     match line(&mut BufReader::new(File::open(&next.path)?))? {
-        Some(line) if first < head.size => signed.holds(first, &line),
-        // None of it is signed yet, so its time is nobody's word.
-        _ => Err(other(first)),
+        Some(line) => holds(first, &line),
+        None => Err(other(first)),
     }
 }
 
@@ -142,46 +141,6 @@ fn other(index: u64) -> io::Error {
     io::Error::other(format!(
         "record {index} is not what was signed, so nothing is removed (hint: `pgveil audit verify`)"
     ))
-}
-
-/// What the tree has, as far as its root says so.
-struct Signed<'a> {
-    places: &'a Places,
-    head: &'a Checkpoint,
-    /// Of which records, and their leaves
-    tile: Option<(u64, Vec<Hash>)>,
-}
-
-impl Signed<'_> {
-    fn holds(&mut self, index: u64, line: &[u8]) -> io::Result<()> {
-        let width = WIDTH as u64;
-        let (tile, at) = (index / width, (index % width) as usize);
-        let leaves = match self.tile.take() {
-            Some((of, leaves)) if of == tile => leaves,
-            _ => self.leaves(index)?,
-        };
-        let same = leaves.get(at) == Some(&leaf(&entry(line)));
-        self.tile = Some((tile, leaves));
-        if same { Ok(()) } else { Err(other(index)) }
-    }
-
-    /// The leaves of a record's tile. One that leads to the root vouches for all of them: the
-    /// others are on its way there.
-    fn leaves(&self, index: u64) -> io::Result<Vec<Hash>> {
-        let (width, size) = (WIDTH as u64, self.head.size);
-        let tile = index / width;
-        let held = size.saturating_sub(tile * width).min(width) as usize;
-        let store = self.places.tree();
-        let leaves = store.tile(Kind::Hashes(0), tile, held)?;
-        let own = leaves
-            .get((index % width) as usize)
-            .ok_or_else(|| other(index))?;
-        let path = store.inclusion(index, size)?;
-        match includes(own, index, size, &path, &self.head.root) {
-            true => Ok(leaves),
-            false => Err(other(index)),
-        }
-    }
 }
 
 /// How long ago its first record was made.

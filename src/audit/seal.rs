@@ -168,7 +168,7 @@ impl Sealer {
                     return Err(unlike("its tiles are not what was signed"));
                 }
                 self.signed = Some(checkpoint.size);
-                self.progress.sign(checkpoint.size, &note);
+                self.progress.sign(&checkpoint, &note);
                 if let Some(copies) = &self.copies {
                     // Whether the last proxy came to that, nobody knows.
                     copies.give(checkpoint.size, note);
@@ -304,21 +304,26 @@ impl Sealer {
         let partial = self.tree.partial();
         let new = partial.iter().filter(|tile| !self.partial.contains(tile));
         self.store.put(self.full.iter().chain(new))?;
-        let note = self
-            .sealing
-            .signer
-            .sign(self.tree.size(), &self.tree.root());
+        let head = self.head();
+        let note = self.sealing.signer.sign(head.size, &head.root);
         self.store.put_checkpoint(&note)?;
         self.store.sweep(&self.full);
         self.full.clear();
         self.partial = partial;
-        self.signed = Some(self.tree.size());
+        self.signed = Some(head.size);
         self.sealed = Instant::now();
         if let Some(copies) = &self.copies {
-            copies.give(self.tree.size(), note.clone());
+            copies.give(head.size, note.clone());
         }
-        self.progress.sign(self.tree.size(), &note);
+        self.progress.sign(&head, &note);
         Ok(())
+    }
+
+    fn head(&self) -> Checkpoint {
+        Checkpoint {
+            size: self.tree.size(),
+            root: self.tree.root(),
+        }
     }
 
     /// Says that files of records are removed, once for as long as those are the same: they
@@ -331,10 +336,7 @@ impl Sealer {
         files: u64,
     ) -> io::Result<()> {
         self.seal(writer)?;
-        let head = Checkpoint {
-            size: self.tree.size(),
-            root: self.tree.root(),
-        };
+        let head = self.head();
         if first > head.size {
             return Err(io::Error::other(format!("record {first} is not signed")));
         }

@@ -9,6 +9,7 @@
 //! <https://c2sp.org/tlog-tiles>
 
 pub mod note;
+pub mod signed;
 pub mod store;
 
 use ring::digest::{Context, SHA256, digest};

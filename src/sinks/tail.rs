@@ -9,8 +9,10 @@ use std::os::unix::fs::MetadataExt;
 
 use super::batch::Record;
 use super::cursor::{self, Cursor};
+use crate::audit::progress::Reached;
 use crate::audit::segments::Places;
-use crate::audit::tree::entry;
+use crate::audit::tree::note::Checkpoint;
+use crate::audit::tree::signed::Signed;
 
 /// What is read at once: so many records, and no further one from so many bytes on.
 pub(super) const RECORDS: usize = 500;
@@ -103,18 +105,20 @@ impl Tail {
         Vec::new()
     }
 
-    /// How many of what was read are what was signed, by what the tree has of each. Whoever
-    /// changes that as well is found by who verifies the log.
-    pub(super) fn genuine(&self, records: &[Record], signed: u64) -> io::Result<usize> {
-        let (Some(first), Some(last)) = (records.first(), records.last()) else {
-            return Ok(0);
+    /// How many of what was read are what was signed: under the root that the proxy itself
+    /// has come to, whatever else lies beside the log.
+    pub(super) fn genuine(&self, records: &[Record], reached: &Reached) -> io::Result<usize> {
+        let head = Checkpoint {
+            size: reached.signed,
+            root: reached.root,
         };
-        let tree = self.places.tree();
-        let entries = tree.entries(first.position, last.position + 1, signed)?;
-        let same = records.iter().zip(entries);
-        Ok(same
-            .take_while(|(record, signed)| entry(record.line.as_bytes()) == *signed)
-            .count())
+        let mut signed = Signed::new(self.places.tree(), head);
+        for (at, record) in records.iter().enumerate() {
+            if !signed.holds(record.position, record.line.as_bytes())? {
+                return Ok(at);
+            }
+        }
+        Ok(records.len())
     }
 
     /// That the next record is none.

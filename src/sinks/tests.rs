@@ -8,6 +8,7 @@ use super::batch::Record;
 use super::*;
 use crate::audit::record::{PolicyStamp, What};
 use crate::audit::tree::note::Signer;
+use crate::audit::tree::{Tree, entry};
 use crate::audit::{Durability, Event, Sealing};
 
 /// A log whose checkpoints are made when they are asked for.
@@ -297,7 +298,7 @@ async fn what_is_not_what_was_signed_is_not_sent() {
     let text = fs::read_to_string(&places.live).unwrap();
     let changed = text.replace("\"epoch\":12", "\"epoch\":13");
     assert_ne!(changed, text);
-    fs::write(&places.live, changed).unwrap();
+    fs::write(&places.live, &changed).unwrap();
     let other = Arc::new(Mutex::new((false, Vec::new())));
     let mut one = One {
         deliver: Box::new(Other(other.clone())),
@@ -318,8 +319,22 @@ async fn what_is_not_what_was_signed_is_not_sent() {
     );
     // What precedes it was; and the rest, once it is put right.
     assert_eq!(other.lock().unwrap().1, (0..13).collect::<Vec<u64>>());
+    // Nor is it where tiles have been made that agree with it.
+    let tiles = places.directory.join("tile");
+    let genuine = places.directory.join("genuine");
+    fs::rename(&tiles, &genuine).unwrap();
+    let mut tree = Tree::default();
+    changed
+        .lines()
+        .for_each(|line| tree.push(entry(line.as_bytes())));
+    places.tree().put(&tree.partial()).unwrap();
+    let fault = one.send(&reached).unwrap_err().to_string();
+    assert!(fault.contains("record 13 is not"), "{fault}");
+    assert_eq!(other.lock().unwrap().1.len(), 13);
     one.failed(&Refused(fault), reached.signed);
     fs::write(&places.live, text).unwrap();
+    fs::remove_dir_all(&tiles).unwrap();
+    fs::rename(genuine, tiles).unwrap();
     one.send(&reached).unwrap();
     assert_eq!(other.lock().unwrap().1, (0..21).collect::<Vec<u64>>());
 }
