@@ -8,6 +8,7 @@
 
 mod failures;
 mod files;
+mod ground;
 mod keeping;
 mod keys;
 mod proxy;

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::failures::Failures;
+use super::ground::Ground;
 use super::keeping;
-use super::reload::{Ground, Rules};
+use super::reload::Rules;
 use super::step_up::StepUp;
 use crate::audit::{Log, LogError, Sealing, key};
 use crate::catalog::{Catalog, load};
