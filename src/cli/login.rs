@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Login {
     /// Who: a human of the policy
     identity: String,
-    /// The agent that the token is for, to act on their behalf [default: none]
+    /// The agent that the token is for, to act on their behalf; left out, it is their own
     #[arg(long = "for", value_name = "AGENT")]
     agent: Option<String>,
     /// Where the proxy is

@@ -13,8 +13,9 @@
 //! Of a grant whose second factor is missing or too long ago, or whose role a token leaves
 //! out, or which is of every dataset where this one is isolated, `block`,
 //! `hide` and limits still count, and no column is clearer, nor is there an action more, than
-//! if it applied too (after the others): leaving something out must not widen anything. One
-//! outside its time, or for other environments, does not count at all.
+//! if it applied too, after the others: leaving something out does not turn a mask into what it
+//! masks. Of two masks of equal row filters the one in force stands, also where the other, of
+//! a role before it, would have stood in its place. One outside its time, or for other environments, does not count at all.
 //!
 //! **One column.** Strictness: clear < mask < block < hide.
 //! 1. An explicit `hide`, else `block`, of any such grant wins, whatever the

@@ -1,3 +1,5 @@
+//! Secrets from files and programs: as they change, fail, hang and say too much.
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
