@@ -154,6 +154,21 @@ impl Rights {
         }
     }
 
+    /// Whether a second factor would open a column that is blocked without it: not where
+    /// something else blocks it as well.
+    pub fn factor_opens(&self, relation: &Relation, catalog: &Catalog, column: usize) -> bool {
+        let subject = self
+            .dataset
+            .as_ref()
+            .map(|dataset| Subject::new(relation, catalog, dataset));
+        let Some(Ok(subject)) = subject else {
+            return false;
+        };
+        let wants = |share: &Share| share.wants_factor(Some(&subject));
+        let opens = |share: &Share| share.opens(&subject, column);
+        self.shares.iter().any(wants) && self.shares.iter().all(opens)
+    }
+
     /// What may be done with a relation of the dataset (not one of Postgres's own
     /// schemas: those are `sql`'s to govern).
     ///

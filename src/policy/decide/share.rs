@@ -184,6 +184,12 @@ impl Share {
         })
     }
 
+    /// Whether a column is seen, if masked, where nothing is locked.
+    pub(super) fn opens(&self, subject: &Subject<'_>, column: usize) -> bool {
+        let seen = self.verdict(subject, true).column(subject, column);
+        rank(&seen.treatment) < rank(&Treatment::Block)
+    }
+
     /// Whether a grant of everything shows every tag in clear, and none forbids.
     pub(super) fn all_clear(&self, dataset: &Dataset) -> bool {
         let tags = dataset.tags();

@@ -591,6 +591,19 @@ fn a_second_factor_ages() {
     let end = now + jiff::SignedDuration::from_mins(1);
     assert_eq!(seen(14), (all.into(), Some(end), false));
     assert_eq!(seen(15), (less.into(), None, true));
+    // It opens what nothing else blocks.
+    let opens = |grant: &str, minutes: i64| {
+        let policy = two(recent, grant);
+        let rights = policy.rights(&proved(minutes), "shop", now);
+        let catalog = catalog();
+        let customers = catalog.relation("public", "customers").unwrap();
+        [1, 2].map(|column| rights.factor_opens(customers, &catalog, column))
+    };
+    let nothing = "[{ dataset: shop, tables: ['*'], tags: { } }]";
+    let forbids = "[{ dataset: shop, tables: ['*'], tags: { email: block } }]";
+    assert_eq!(opens(nothing, 15), [true, false]);
+    assert_eq!(opens(nothing, 14), [false, false]);
+    assert_eq!(opens(forbids, 15), [false, false]);
     let alone = two(recent, "");
     let stale = Principal {
         mfa: proved(15).mfa,

@@ -23,9 +23,10 @@ pub(super) fn refuse(
             |(column, access): &(&crate::catalog::Column, &crate::policy::ColumnAccess)| {
                 matches!(scan::effective(column, access), Treatment::Block)
             };
-        let Some((column, access)) = columns()
-            .filter(is_blocked)
-            .find(|(column, _)| used.columns.iter().any(|used| used.column == column.name))
+        let Some((index, (column, access))) = columns()
+            .enumerate()
+            .filter(|(_, pair)| is_blocked(pair))
+            .find(|(_, (column, _))| used.columns.iter().any(|used| used.column == column.name))
         else {
             continue;
         };
@@ -52,6 +53,7 @@ pub(super) fn refuse(
         )
         .hint(step_up::hint(
             &one.relation,
+            Some(index),
             context,
             match rest.is_empty() {
                 true => "no column of this relation is open to your roles".to_owned(),

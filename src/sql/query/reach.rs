@@ -223,6 +223,7 @@ fn permitted(
         )
         .hint(step_up::hint(
             relation,
+            None,
             context,
             "ask for a grant, or select from a relation that your roles name".into(),
         ))),
